@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Host: the frozen snapshot of one machine that policy and plan take.
+
+None means 'unknown: this kernel or recording does not tell', never 'no'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from agenttune.host.cpumask import CpuMask
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """One possible CPU. `siblings` are its SMT threads and `l3` its cache mates, itself included."""
+
+    cpu: int
+    online: bool
+    core: int | None = None
+    package: int | None = None
+    node: int | None = None
+    siblings: CpuMask | None = None
+    l3: CpuMask | None = None
+    core_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CpusetPartition:
+    """A cgroup v2 cpuset partition; `state` is the kernel's text, such as 'isolated'."""
+
+    cgroup: str
+    state: str
+    cpus: CpuMask
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """The CPUs and the masks the kernel was booted or configured with."""
+
+    cpus: tuple[Cpu, ...]
+    online: CpuMask
+    possible: CpuMask | None = None
+    isolated: CpuMask | None = None
+    nohz_full: CpuMask | None = None
+    partitions: tuple[CpusetPartition, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VectorKey:
+    """What an interrupt vector is, across reboots and renumbering; the IRQ number is never the key.
+
+    `device` is the PCI address (or the chip's name when there is no PCI device), `entry` the
+    MSI-X table entry (or hwirq), `action` the driver's action name(s), comma-separated.
+    """
+
+    device: str
+    entry: int
+    action: str
+
+    def __str__(self) -> str:
+        return f"{self.device}/{self.entry}/{self.action}"
+
+
+class Movability(StrEnum):
+    """Whether user space may set a vector's affinity, and if not, why."""
+
+    MOVABLE = "movable"
+    MANAGED = "managed"
+    PER_CPU = "per-cpu"
+    NO_AFFINITY_FILE = "no-affinity-file"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class IrqThread:
+    """A threaded handler, 'irq/45-name'."""
+
+    pid: int
+    comm: str
+    affinity: CpuMask
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """One device interrupt. `counts` holds only CPUs with a non-zero count (/proc/interrupts)."""
+
+    irq: int
+    key: VectorKey
+    movability: Movability
+    chip: str = ""
+    driver: str | None = None
+    interface: str | None = None
+    block: str | None = None
+    queue: int | None = None
+    direction: str | None = None
+    node: int | None = None
+    affinity: CpuMask | None = None
+    effective: CpuMask | None = None
+    counts: Mapping[int, int] | None = None
+    threads: tuple[IrqThread, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ArchInterrupt:
+    """A row of /proc/interrupts without a number: LOC, RES, CAL, TLB and their like."""
+
+    name: str
+    description: str
+    counts: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class NetQueue:
+    """One rx or tx queue. `steering` is rps_cpus (rx) or xps_cpus (tx); None where unsupported."""
+
+    direction: str
+    index: int
+    steering: CpuMask | None
+
+
+@dataclass(frozen=True, slots=True)
+class Napi:
+    """One NAPI instance (netdev netlink, 6.7 and later); `irq` and `pid` where the driver tells."""
+
+    napi_id: int
+    irq: int | None = None
+    pid: int | None = None
+    defer_hard_irqs: int | None = None
+    gro_flush_timeout_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NetInterface:
+    """A network interface; `device` is its PCI address, None for a virtual one."""
+
+    name: str
+    ifindex: int | None
+    device: str | None
+    driver: str | None
+    queues: tuple[NetQueue, ...]
+    napis: tuple[Napi, ...] | None = None
+    threaded: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BlockQueue:
+    """One blk-mq hardware queue and the CPUs that submit to it."""
+
+    index: int
+    cpus: CpuMask | None
+
+
+@dataclass(frozen=True, slots=True)
+class BlockDevice:
+    """A disk; `device` is its PCI address where it has one."""
+
+    name: str
+    device: str | None
+    queues: tuple[BlockQueue, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SoftnetRow:
+    """One row of /proc/net/softnet_stat; `cpu` is a guess from order before the 13-column form."""
+
+    cpu: int
+    processed: int
+    dropped: int
+    time_squeeze: int
+    received_rps: int | None = None
+    flow_limit: int | None = None
+    backlog: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Someone else who writes these knobs: irqbalance, tuned, a systemd .link file.
+
+    `active` None: installed, state unknown. `writes` are KnobKind values it may write.
+    """
+
+    name: str
+    active: bool | None
+    detail: str
+    writes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One thread of an agent. (pid, start_ticks) names it uniquely within a boot.
+
+    `start_ticks` is field 22 of /proc/PID/stat, in clock ticks since boot; `tgid` its process.
+    """
+
+    pid: int
+    tgid: int
+    start_ticks: int
+    comm: str
+    affinity: CpuMask
+    last_cpu: int | None = None
+    cgroup: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One machine at one time. `unknown` lists what could not be read and why, for the user."""
+
+    root: str
+    live: bool
+    kernel: str | None
+    boot_id: str | None
+    topology: Topology
+    vectors: tuple[Vector, ...]
+    arch_interrupts: tuple[ArchInterrupt, ...] = ()
+    default_affinity: CpuMask | None = None
+    interfaces: tuple[NetInterface, ...] = ()
+    blocks: tuple[BlockDevice, ...] = ()
+    softirqs: Mapping[str, Mapping[int, int]] | None = None
+    softnet: tuple[SoftnetRow, ...] | None = None
+    sysctls: Mapping[str, int] | None = None
+    writers: tuple[Writer, ...] = ()
+    agents: tuple[Task, ...] = ()
+    unknown: tuple[str, ...] = ()
