@@ -42,7 +42,7 @@ class PlanRefused(AgenttuneError):
 
 
 class ApplyError(AgenttuneError):
-    """A change could not be applied; every earlier change of its plan is already undone or journaled."""
+    """A change could not be applied; every earlier change of its plan is undone or journaled."""
 
 
 class LockHeld(AgenttuneError):

@@ -15,7 +15,7 @@ from agenttune.host.cpumask import CpuMask
 
 @dataclass(frozen=True, slots=True)
 class Cpu:
-    """One possible CPU. `siblings` are its SMT threads and `l3` its cache mates, itself included."""
+    """One possible CPU. `siblings` (SMT threads) and `l3` (cache mates) include the CPU itself."""
 
     cpu: int
     online: bool

@@ -63,7 +63,7 @@ def _check_cgroup(value: str) -> None:
     if not value.startswith("/") or ".." in value.split("/"):
         raise InputError(
             f"agent selector cgroup:{value[:80]} must be an absolute path below the cgroup mount",
-            hint="Use the path that /proc/PID/cgroup prints, such as cgroup:/system.slice/agent.service.",
+            hint="Use the path that /proc/PID/cgroup prints, such as cgroup:/my.slice/agent.",
         )
 
 

@@ -62,12 +62,12 @@ class AgentLoad:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """A histogram of nanoseconds (packets for 'napi-packets-per-poll') of one metric for one subject.
+    """A histogram of one metric for one subject; `unit` is 'ns', or 'packets' for NAPI polls.
 
     metric: 'hardirq-time' (subject 'irq 45 device/entry/action'), 'softirq-latency' raise→entry and
     'softirq-time' (subject 'NET_RX'), 'napi-packets-per-poll' (subject device),
-    'wakeup-latency' waking→run of agent threads (subject: waker context: 'hardirq', 'softirq NET_RX',
-    'task', 'idle').
+    'wakeup-latency' waking→run of agent threads, by the waker's context (subject: 'hardirq',
+    'softirq NET_RX', 'task', 'idle').
     """
 
     metric: str
