@@ -4,17 +4,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import Final
 
 # CONFIG_NR_CPUS is at most 8192 on x86 (arch/x86/Kconfig, v6.12).
 MAX_CPU = 8191
 
 
-@dataclass(frozen=True, slots=True)
 class CpuMask:
-    """A set of CPUs as one integer, bit n for CPU n: 1024 CPUs take 160 bytes, not 32 KiB."""
+    """A set of CPUs as one integer, bit n for CPU n: 1024 CPUs take 160 bytes, not 32 KiB.
 
-    bits: int = 0
+    No dataclass: JSON shows a mask in the list form, and msgspec would spell a dataclass out.
+    """
+
+    __slots__ = ("bits",)
+    bits: Final[int]
+
+    def __init__(self, bits: int = 0) -> None:
+        object.__setattr__(self, "bits", bits)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a CpuMask cannot change (setting {name})")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CpuMask) and self.bits == other.bits
+
+    def __hash__(self) -> int:
+        return hash(self.bits)
+
+    def __repr__(self) -> str:
+        return f"CpuMask({str(self)!r})"
 
     @classmethod
     def of(cls, cpus: Iterable[int]) -> CpuMask:
