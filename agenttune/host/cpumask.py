@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
 
 # CONFIG_NR_CPUS is at most 8192 on x86 (arch/x86/Kconfig, v6.12).
 MAX_CPU = 8191
@@ -17,7 +16,7 @@ class CpuMask:
     """
 
     __slots__ = ("bits",)
-    bits: Final[int]
+    bits: int
 
     def __init__(self, bits: int = 0) -> None:
         object.__setattr__(self, "bits", bits)
