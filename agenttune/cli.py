@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""argv to frozen Args; the help text, the manual pages' source."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import agenttune
+from agenttune.errors import AgenttuneError, InputError
+from agenttune.host.selector import Selector
+
+EXIT_CODES = """exit status:
+  0  done
+  1  an error; the message says what, where and what to do
+  2  the host does not look as it should: drift, or interrupt work that did not move
+  3  revert left something behind: a foreign change, a lost device or a failed write"""
+
+STATE_DIRECTORY = Path("/var/lib/agenttune")
+
+
+@dataclass(frozen=True, slots=True)
+class Args:
+    """Everything the user said; a verb reads the members that its parser sets."""
+
+    verb: str
+    action: str = ""
+    root: Path = Path("/")
+    json: bool = False
+    selectors: tuple[Selector, ...] = ()
+    seconds: float = 10.0
+    engine: str = "auto"
+    save: Path | None = None
+    profile: str = ""
+    measurement: Path | None = None
+    dry_run: bool = False
+    confirm_within: float | None = None
+    state_dir: Path = STATE_DIRECTORY
+    shell: str = ""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises instead of exiting with argparse's 2, which here means 'mismatch'."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{self.prog}: {message}", hint=f"See '{self.prog} --help'.")
+
+
+def parse(argv: Sequence[str]) -> Args:
+    """Raises InputError for anything the parser does not accept; --help and --version exit 0."""
+    found = vars(make_parser().parse_args(argv))
+    known = {field.name for field in fields(Args)}
+    values = {name: value for name, value in found.items() if name in known}
+    values["selectors"] = tuple(values.get("selectors") or ())
+    return Args(**values)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The whole command line; also what completions and manual pages are made from."""
+    parser = _Parser(
+        prog="agenttune",
+        description=(
+            "Finds which interrupt work delays an AI agent, moves it off the agent's CPUs, "
+            "proves by measuring that it moved, and puts every value back."
+        ),
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    version = f"agenttune {agenttune.__version__}"
+    parser.add_argument("--version", action="version", version=version, help="print the version")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, (text, build) in _VERBS.items():
+        verb = verbs.add_parser(
+            name,
+            help=text.split(". ")[0].rstrip("."),
+            description=text,
+            epilog=EXIT_CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        build(verb)
+    return parser
+
+
+def _show(verb: argparse.ArgumentParser) -> None:
+    _add_root(verb)
+    _add_agents(verb)
+    _add_json(verb, "host")
+
+
+def _measure(verb: argparse.ArgumentParser) -> None:
+    _add_seconds(verb)
+    _add_agents(verb)
+    _add_engine(verb)
+    verb.add_argument(
+        "--save", type=Path, metavar="FILE", help="also write the measurement to FILE, as JSON"
+    )
+    _add_json(verb, "measurement")
+
+
+def _profile(verb: argparse.ArgumentParser) -> None:
+    actions = verb.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="name every profile and what it is for")
+    _add_json(listing, "profiles")
+    show = actions.add_parser("show", help="print one profile with its includes merged")
+    check = actions.add_parser("check", help="say whether a profile is valid, and if not, where")
+    for each in (show, check):
+        _add_profile(each)
+    _add_json(show, "profile")
+
+
+def _plan(verb: argparse.ArgumentParser) -> None:
+    _add_profile(verb)
+    verb.add_argument(
+        "--measurement",
+        type=Path,
+        metavar="FILE",
+        help="a file from 'measure --save': vectors are balanced by their measured time, "
+        "and each change carries its share as evidence",
+    )
+    _add_root(verb)
+    _add_json(verb, "plan")
+
+
+def _apply(verb: argparse.ArgumentParser) -> None:
+    _add_profile(
+        verb, metavar="PLAN|PROFILE", what="a plan from 'plan --json' (a .json file), or a profile"
+    )
+    _add_dry_run(verb)
+    _add_confirm_within(verb)
+    _add_state_dir(verb)
+    _add_json(verb, "applied")
+
+
+def _confirm(verb: argparse.ArgumentParser) -> None:
+    _add_state_dir(verb)
+
+
+def _status(verb: argparse.ArgumentParser) -> None:
+    _add_state_dir(verb)
+    _add_json(verb, "status")
+
+
+def _revert(verb: argparse.ArgumentParser) -> None:
+    _add_dry_run(verb)
+    _add_state_dir(verb)
+    _add_json(verb, "reverted")
+
+
+def _tune(verb: argparse.ArgumentParser) -> None:
+    _add_profile(verb)
+    _add_seconds(verb)
+    _add_engine(verb)
+    _add_confirm_within(verb)
+    _add_state_dir(verb)
+    _add_json(verb, "tuned")
+
+
+def _completion(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("shell", choices=("bash", "zsh"), help="the shell to complete for")
+
+
+_VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "show": (
+        "Show this machine: CPUs, vectors, queues, counters, writers. "
+        "Reads only; what cannot be read is listed as unknown.",
+        _show,
+    ),
+    "measure": (
+        "Measure where interrupt work runs and whom it delays. "
+        "Needs root and a kernel with BTF; Ctrl-C ends the window early and still reports it.",
+        _measure,
+    ),
+    "profile": ("List, show or check profiles.", _profile),
+    "plan": (
+        "Plan a profile's changes for this host, without making any. "
+        "The result is a pure function of the host, the profile and the measurement.",
+        _plan,
+    ),
+    "apply": (
+        "Apply a plan through the journal. "
+        "Each old value is durable before its knob is written; 'agenttune revert' restores it.",
+        _apply,
+    ),
+    "confirm": ("Keep what 'apply --confirm-within' applied.", _confirm),
+    "status": ("Show what is applied and what has drifted. Exits with 2 on drift.", _status),
+    "revert": (
+        "Put every value back, newest first. "
+        "A value that someone else changed meanwhile is left alone, reported, and exits with 3.",
+        _revert,
+    ),
+    "tune": (
+        "Tune for a profile: measure, plan, apply, measure again, report. "
+        "Exits with 2 when the second measurement does not show that the work moved.",
+        _tune,
+    ),
+    "completion": ("Print a completion script for a shell.", _completion),
+}
+
+
+def _add_root(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=Path("/"),
+        metavar="DIR",
+        help="read a recorded tree (with proc/ and sys/ in it) instead of this machine",
+    )
+
+
+def _add_json(parser: argparse.ArgumentParser, kind: str) -> None:
+    parser.add_argument(
+        "--json", action="store_true", help=f"print JSON (docs/schema/{kind}.json) instead of text"
+    )
+
+
+def _add_agents(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--agent",
+        dest="selectors",
+        action="append",
+        type=_checked(Selector.parse),
+        metavar="SELECTOR",
+        help="who the agent is: comm:NAME, pid:N, cgroup:/PATH or unit:NAME.service; repeatable",
+    )
+
+
+def _add_seconds(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--seconds",
+        type=_checked(_seconds),
+        default=10.0,
+        metavar="N",
+        help="how long to measure (default: 10)",
+    )
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--engine",
+        choices=("auto", "libbpf"),
+        default="auto",
+        help="how BPF programs are loaded (default: auto)",
+    )
+
+
+def _add_profile(
+    parser: argparse.ArgumentParser,
+    metavar: str = "PROFILE",
+    what: str = "a profile's name, or the path of a .yaml file",
+) -> None:
+    parser.add_argument("profile", metavar=metavar, help=what)
+
+
+def _add_dry_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would be written; write nothing"
+    )
+
+
+def _add_confirm_within(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--confirm-within",
+        type=_checked(_seconds),
+        metavar="SECONDS",
+        help="revert by itself unless 'agenttune confirm' is run in time; "
+        "the timer survives this process and its terminal",
+    )
+
+
+def _add_state_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--state-dir",
+        type=Path,
+        default=STATE_DIRECTORY,
+        metavar="DIR",
+        help=f"where the journal is (default: {STATE_DIRECTORY})",
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text.removesuffix("s"))
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= 86400:
+        raise InputError(f"{text[:40]!r} is not a number of seconds above 0, at most 86400")
+    return seconds
+
+
+def _checked(convert: Callable[[str], Any]) -> Callable[[str], Any]:
+    """An argparse type that reports our own message and hint."""
+
+    def wrapped(text: str) -> Any:
+        try:
+            return convert(text)
+        except AgenttuneError as error:
+            raise argparse.ArgumentTypeError(f"{error.message}. {error.hint}".rstrip()) from error
+
+    return wrapped

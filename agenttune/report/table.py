@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Table: aligned plain-text columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+# What every report prints for a value this kernel or recording does not tell.
+UNKNOWN = "unknown"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, indent: str = "  ") -> str:
+    """Lines of aligned columns under `header`; a column of numbers is right-aligned.
+
+    No rows give the empty string. None prints as 'unknown'. Every line ends in a newline.
+    """
+    cells = [[UNKNOWN if cell is None else str(cell) for cell in row] for row in rows]
+    if not cells:
+        return ""
+    columns = list(zip(header, *cells, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    right = [all(_is_number(cell) for cell in column[1:]) for column in columns]
+    lines = []
+    for line in (header, *cells):
+        parts = [
+            cell.rjust(width) if numeric else cell.ljust(width)
+            for cell, width, numeric in zip(line, widths, right, strict=True)
+        ]
+        lines.append(indent + "  ".join(parts).rstrip() + "\n")
+    return "".join(lines)
+
+
+def _is_number(cell: str) -> bool:
+    return cell[:1].isdigit() or cell in {UNKNOWN, "-", ""}
