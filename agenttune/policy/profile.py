@@ -32,7 +32,8 @@ class Profile:
     """One profile after includes are merged.
 
     `agent_cpus` None is 'auto'; `agent_cpuset` names a cgroup whose effective CPUs are the agent's;
-    `housekeeping_cpus` None means every online CPU that is no agent core nor sibling of one.
+    `housekeeping_cpus` None means every online CPU that is neither an agent core, nor an SMT
+    sibling of one, nor isolated.
     `placement` None leaves interrupts where they are.
     """
 
