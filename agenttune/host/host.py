@@ -15,7 +15,7 @@ from agenttune.host.cpumask import CpuMask
 
 @dataclass(frozen=True, slots=True)
 class Cpu:
-    """One possible CPU. `siblings` (SMT threads) and `l3` (cache mates) include the CPU itself."""
+    """One present CPU. `siblings` (SMT threads) and `l3` (cache mates) include the CPU itself."""
 
     cpu: int
     online: bool
@@ -85,7 +85,12 @@ class IrqThread:
 
 @dataclass(frozen=True, slots=True)
 class Vector:
-    """One device interrupt. `counts` holds only CPUs with a non-zero count (/proc/interrupts)."""
+    """One device interrupt. `counts` holds only CPUs with a non-zero count (/proc/interrupts).
+
+    `driver` is the device's own (virtio_net, not virtio-pci); `block` joins the disks of one
+    controller by commas. `queue` and `direction` ('rx', 'tx', 'rxtx') are as the action name says;
+    an NVMe I/O queue q is blk-mq queue q - 1.
+    """
 
     irq: int
     key: VectorKey
@@ -114,11 +119,15 @@ class ArchInterrupt:
 
 @dataclass(frozen=True, slots=True)
 class NetQueue:
-    """One rx or tx queue. `steering` is rps_cpus (rx) or xps_cpus (tx); None where unsupported."""
+    """One rx or tx queue. `steering` is rps_cpus (rx) or xps_cpus (tx); None where unsupported.
+
+    `napi_id` is the NAPI instance that serves it, where the driver tells.
+    """
 
     direction: str
     index: int
     steering: CpuMask | None
+    napi_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
