@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +17,8 @@ _SOFTNET = "/proc/net/softnet_stat"
 # show_interrupts() prints ' %10u' for each online CPU (kernel/irq/proc.c, v6.12), and 32-bit
 # counts never need more.
 _WIDTH = 11
-_NOT_ZERO = re.compile(rb"[1-9]")
+# Marks each digit of a count that is not zero.
+_MARK_DIGITS = bytes.maketrans(b"123456789", b"x" * 9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +127,16 @@ def _counts(tail: bytes, cpus: Sequence[int]) -> tuple[dict[int, int], str] | No
 def _fixed_columns(columns: bytes, cpus: Sequence[int]) -> dict[int, int] | None:
     """Most counts of a large host are zero: find the others without splitting the row."""
     counts = {}
-    at = 0
-    while found := _NOT_ZERO.search(columns, at):
-        place = found.start() // _WIDTH
-        at = (place + 1) * _WIDTH
-        digits = columns[found.start() : at]
+    marks = columns.translate(_MARK_DIGITS)
+    start = marks.find(b"x")
+    while start >= 0:
+        place = start // _WIDTH
+        end = (place + 1) * _WIDTH
+        digits = columns[start:end]
         if not digits.isdigit():
             return None
         counts[cpus[place]] = int(digits)
+        start = marks.find(b"x", end)
     return counts
 
 

@@ -55,7 +55,7 @@ class CpuMask:
     def parse_hex(cls, text: str) -> CpuMask:
         """Parse the kernel's mask form, '00000000,0000000f'. Raises ValueError."""
         digits = text.strip().replace(",", "")
-        if not digits or not all(c in "0123456789abcdefABCDEF" for c in digits):
+        if not digits or digits.strip("0123456789abcdefABCDEF"):
             raise ValueError(f"{text.strip()[:80]!r} is not a hexadecimal CPU mask")
         if len(digits) > (MAX_CPU + 1) // 4 + 1:
             raise ValueError(f"a CPU mask has at most {(MAX_CPU + 1) // 4} digits")

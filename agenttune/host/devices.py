@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -34,10 +33,6 @@ def read_pci_devices(tree: Tree) -> tuple[PciDevice, ...]:
     if not addresses and not tree.exists(_PCI):
         tree.note("PCI devices", f"no {_PCI}")
     return tuple(_read_device(tree, address) for address in addresses)
-
-
-def by_irq(devices: tuple[PciDevice, ...]) -> Mapping[int, PciDevice]:
-    return {irq: device for device in devices for irq in device.irqs}
 
 
 def driver_of(tree: Tree, folder: str) -> str | None:

@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import re
-import stat
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from agenttune.host.actions import parse_action
 from agenttune.host.counters import INTERRUPTS, CounterRow, read_interrupt_rows
 from agenttune.host.cpumask import CpuMask
-from agenttune.host.devices import PciDevice, by_irq, pci_address_in
+from agenttune.host.devices import PciDevice, pci_address_in
 from agenttune.host.host import (
     ArchInterrupt,
     BlockDevice,
@@ -24,6 +24,8 @@ from agenttune.host.host import (
 )
 from agenttune.host.movability import Evidence, classify, judge_modes, mirrored
 from agenttune.host.tree import Tree
+
+_Thing = TypeVar("_Thing", NetInterface, BlockDevice)
 
 _PROC = "/proc/irq"
 _FACTS = "/sys/kernel/irq"
@@ -59,64 +61,72 @@ class _Raw:
     counts: Mapping[int, int] | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """A PCI device with its interfaces' and disks' names.
+
+    `spread` holds the disks' blk-mq masks when the device's vectors mirror them.
+    """
+
+    pci: PciDevice
+    interfaces: tuple[str, ...]
+    disks: tuple[str, ...]
+    spread: Set[CpuMask]
+
+
 def read_interrupts(
     tree: Tree, devices: Devices
 ) -> tuple[tuple[Vector, ...], tuple[ArchInterrupt, ...]]:
     """Device vectors that have a handler, by IRQ number, then the rows that have no number."""
     rows = list(read_interrupt_rows(tree))
-    numbered = {int(row.label): row for row in rows if row.label.isdecimal()}
-    arch = tuple(
-        ArchInterrupt(row.label, row.rest, row.counts) for row in rows if not row.label.isdecimal()
-    )
     if not rows:
         tree.note("interrupt counts", f"no readable {INTERRUPTS}")
-    owners = by_irq(devices.pci)
+    numbered = {int(row.label): row for row in rows if row.label.isdecimal()}
     masks: dict[str, CpuMask] = {}
     raws = [
-        _read_raw(tree, irq, numbered.get(irq), masks) for irq in _numbers(tree, numbered, owners)
+        _read_raw(tree, irq, numbered.get(irq), masks)
+        for irq in _numbers(tree, numbered, devices.pci)
     ]
-    if rows or tree.exists(_FACTS):
+    if numbered or tree.exists(_FACTS):
         raws = [raw for raw in raws if raw.action]
     elif raws:
         tree.note("interrupt handlers", f"no readable {INTERRUPTS} and no {_FACTS}")
-    return _resolve(tree, raws, devices, owners), arch
+    arch = tuple(
+        ArchInterrupt(row.label, row.rest, row.counts) for row in rows if not row.label.isdecimal()
+    )
+    return _resolve(tree, raws, devices), arch
 
 
-def _numbers(
-    tree: Tree, rows: Mapping[int, CounterRow], owners: Mapping[int, PciDevice]
-) -> list[int]:
+def _numbers(tree: Tree, rows: Iterable[int], pci: Iterable[PciDevice]) -> list[int]:
     """The interrupts of the best source there is; /proc/irq and msi_irqs hold idle ones too."""
-    if rows or tree.exists(_FACTS):
-        return sorted({*rows, *tree.numbers(_FACTS)})
-    return sorted({*tree.numbers(_PROC), *owners})
+    listed = {*rows, *tree.numbers(_FACTS)}
+    return sorted(listed or {*tree.numbers(_PROC), *(irq for d in pci for irq in d.irqs)})
 
 
 def _read_raw(tree: Tree, irq: int, row: CounterRow | None, masks: dict[str, CpuMask]) -> _Raw:
     """The interrupt may be freed while this runs: what is gone stays unknown."""
     chip, hwirq, action = _identity(tree, irq, row)
-    wanted = tree.read_with_mode(f"{_PROC}/{irq}/smp_affinity_list")
+    path = f"{_PROC}/{irq}/smp_affinity_list"
     return _Raw(
         irq=irq,
         chip=chip,
         hwirq=hwirq,
         action=action,
-        affinity=_mask(tree, wanted[0], masks) if wanted else None,
+        affinity=_mask(tree, tree.read(path), masks),
         effective=_mask(tree, tree.read(f"{_PROC}/{irq}/effective_affinity_list"), masks),
-        writable=bool(wanted[1] & stat.S_IWUSR) if wanted else None,
+        writable=tree.owner_may_write(path),
         counts=row.counts if row else None,
     )
 
 
 def _identity(tree: Tree, irq: int, row: CounterRow | None) -> tuple[str, int | None, str]:
-    """(chip, hwirq, actions): sysfs says them plainly, the row in columns."""
-    chip = tree.read(f"{_FACTS}/{irq}/chip_name")
-    if chip:
-        action = tree.read(f"{_FACTS}/{irq}/actions") or ""
-        return chip, tree.number(f"{_FACTS}/{irq}/hwirq"), action
+    """(chip, hwirq, actions). sysfs has the same words as the row, for three times the time."""
     match = _ROW.fullmatch(row.rest) if row else None
-    if not match:
-        return "", None, ""
-    return match["chip"], int(match["hwirq"]), match["actions"].replace(", ", ",")
+    if match:
+        return match["chip"], int(match["hwirq"]), match["actions"].replace(", ", ",")
+    folder = f"{_FACTS}/{irq}"
+    action = tree.read(f"{folder}/actions") or ""
+    return tree.read(f"{folder}/chip_name") or "", tree.number(f"{folder}/hwirq"), action
 
 
 def _mask(tree: Tree, text: str | None, masks: dict[str, CpuMask]) -> CpuMask | None:
@@ -132,97 +142,107 @@ def _mask(tree: Tree, text: str | None, masks: dict[str, CpuMask]) -> CpuMask | 
     return masks[text]
 
 
-def _resolve(
-    tree: Tree, raws: Sequence[_Raw], devices: Devices, owners: Mapping[int, PciDevice]
-) -> tuple[Vector, ...]:
+def _resolve(tree: Tree, raws: Sequence[_Raw], devices: Devices) -> tuple[Vector, ...]:
+    owners = _owners(devices, raws)
     modes = judge_modes(raw.writable for raw in raws)
-    spreads = _spreads(raws, devices.blocks, owners)
     debugfs = tree.exists(_DEBUG)
     files = tree.exists(_PROC)
     if raws and not files:
         tree.note("affinity of interrupts", f"no {_PROC}")
     vectors = []
     for raw in raws:
-        device = owners.get(raw.irq)
+        owner = owners.get(raw.irq)
         evidence = Evidence(
             action=raw.action,
             affinity=raw.affinity,
             writable=raw.writable,
-            file_missing=files and not tree.exists(f"{_PROC}/{raw.irq}/smp_affinity_list"),
-            msi=device is not None or "MSI" in raw.chip,
-            driver=device.driver if device else None,
+            file_missing=files and raw.writable is None and not _has_file(tree, raw.irq),
+            msi=owner is not None or "MSI" in raw.chip,
+            driver=owner.pci.driver if owner else None,
             debugfs=tree.read(f"{_DEBUG}/{raw.irq}") if debugfs else None,
         )
-        spread = spreads.get(device.address, frozenset()) if device else frozenset()
-        vectors.append(_vector(tree, raw, device, devices, classify(evidence, modes, spread)))
+        spread = owner.spread if owner else frozenset()
+        movability = classify(evidence, modes, spread)
+        vectors.append(_vector(tree, raw, owner, movability, devices.threads.get(raw.irq, ())))
     return _without_doubles(tree, vectors)
 
 
-def _spreads(
-    raws: Iterable[_Raw], blocks: Iterable[BlockDevice], owners: Mapping[int, PciDevice]
-) -> dict[str, Set[CpuMask]]:
-    """By PCI address, the blk-mq masks that the device's vectors mirror."""
-    affinities: dict[str, set[CpuMask]] = {}
-    for raw in raws:
-        if raw.irq in owners and raw.affinity:
-            affinities.setdefault(owners[raw.irq].address, set()).add(raw.affinity)
-    return {
-        block.device: mirrored(
-            {queue.cpus for queue in block.queues if queue.cpus}, affinities[block.device]
+def _has_file(tree: Tree, irq: int) -> bool:
+    return tree.exists(f"{_PROC}/{irq}/smp_affinity_list")
+
+
+def _owners(devices: Devices, raws: Iterable[_Raw]) -> dict[int, _Owner]:
+    """By IRQ number, the PCI device that has it as an MSI."""
+    affinities = {raw.irq: raw.affinity for raw in raws if raw.affinity}
+    owners = {}
+    interfaces, blocks = _by_device(devices.interfaces), _by_device(devices.blocks)
+    for pci in devices.pci:
+        disks = blocks.get(pci.address, [])
+        queues = {q.cpus for disk in disks for q in disk.queues or () if q.cpus}
+        owner = _Owner(
+            pci=pci,
+            interfaces=tuple(i.name for i in interfaces.get(pci.address, ())),
+            disks=tuple(disk.name for disk in disks),
+            spread=mirrored(queues, {affinities[i] for i in pci.irqs if i in affinities}),
         )
-        for block in blocks
-        if block.device in affinities and block.queues
-    }
+        owners.update(dict.fromkeys(pci.irqs, owner))
+    return owners
+
+
+def _by_device(things: Iterable[_Thing]) -> dict[str, list[_Thing]]:
+    groups: dict[str, list[_Thing]] = {}
+    for thing in things:
+        if thing.device:
+            groups.setdefault(thing.device, []).append(thing)
+    return groups
 
 
 def _vector(
-    tree: Tree, raw: _Raw, device: PciDevice | None, devices: Devices, movability: Movability
+    tree: Tree,
+    raw: _Raw,
+    owner: _Owner | None,
+    movability: Movability,
+    threads: tuple[IrqThread, ...],
 ) -> Vector:
-    address = device.address if device else pci_address_in(raw.chip)
+    address = owner.pci.address if owner else pci_address_in(raw.chip)
     queue, direction = (None, None) if "," in raw.action else parse_action(raw.action)
     return Vector(
         irq=raw.irq,
-        key=VectorKey(address or raw.chip, _entry(raw, device), raw.action),
+        key=VectorKey(address or raw.chip, _entry(raw, owner), raw.action),
         movability=movability,
         chip=raw.chip,
-        driver=device.driver if device else None,
-        interface=_interface(raw.action, address, devices.interfaces),
-        block=_block(address, devices.blocks),
+        driver=owner.pci.driver if owner else None,
+        interface=_interface(raw.action, owner.interfaces) if owner else None,
+        block=(",".join(owner.disks) or None) if owner else None,
         queue=queue,
         direction=direction,
-        node=_node(tree, raw.irq, device),
+        node=_node(tree, raw.irq, owner),
         affinity=raw.affinity,
         effective=raw.effective,
         counts=raw.counts,
-        threads=devices.threads.get(raw.irq, ()),
+        threads=threads,
     )
 
 
-def _entry(raw: _Raw, device: PciDevice | None) -> int:
+def _entry(raw: _Raw, owner: _Owner | None) -> int:
     """The MSI-X table entry; where it is not told, the place among the device's vectors."""
     if raw.hwirq is not None and "MSI" in raw.chip:
         return raw.hwirq & _MSI_INDEX
-    if device:
-        return device.irqs.index(raw.irq)
+    if owner:
+        return owner.pci.irqs.index(raw.irq)
     return raw.hwirq or 0
 
 
-def _interface(action: str, address: str | None, interfaces: Iterable[NetInterface]) -> str | None:
+def _interface(action: str, names: Sequence[str]) -> str | None:
     """A device with several interfaces must name one in the action."""
-    names = [i.name for i in interfaces if address and i.device == address]
     if len(names) == 1:
         return names[0]
     words = re.split(r"[^\w.]+", action)
     return next((name for name in names if name in words), None)
 
 
-def _block(address: str | None, blocks: Iterable[BlockDevice]) -> str | None:
-    names = [block.name for block in blocks if address and block.device == address]
-    return ",".join(names) or None
-
-
-def _node(tree: Tree, irq: int, device: PciDevice | None) -> int | None:
-    node = device.node if device else None
+def _node(tree: Tree, irq: int, owner: _Owner | None) -> int | None:
+    node = owner.pci.node if owner else None
     if node is None:
         node = tree.number(f"{_PROC}/{irq}/node")
     return None if node is None or node < 0 else node

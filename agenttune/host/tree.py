@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,8 @@ _ABSENT = frozenset(
         errno.EOPNOTSUPP,
     }
 )
+# O_NONBLOCK: a recording may hold a FIFO.
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 # Attributes of sysfs are at most one page; /proc's seq files grow their buffer to one record.
 _CHUNK = 1 << 16
 # /proc/interrupts of 1024 CPUs and 8192 vectors has 93 MB.
@@ -49,19 +52,21 @@ class Tree:
 
     def read(self, path: str) -> str | None:
         """A small file's text without the white space around it."""
-        found = self.read_with_mode(path)
-        return found[0] if found else None
-
-    def read_with_mode(self, path: str) -> tuple[str, int] | None:
-        """A small file's text, and its mode bits: root may write what the mode forbids."""
         try:
-            # O_NONBLOCK: a recording may hold a FIFO.
-            fd = os.open(self._prefix + path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            fd = os.open(self._prefix + path, _FLAGS)
             try:
-                data = os.read(fd, _CHUNK)
-                return data.decode("utf-8", "replace").strip(), os.fstat(fd).st_mode
+                # Linux 3.10 prints an empty nohz_full as one NUL.
+                return os.read(fd, _CHUNK).decode("utf-8", "replace").strip(" \t\r\n\0")
             finally:
                 os.close(fd)
+        except OSError as error:
+            self._fail(path, error)
+            return None
+
+    def owner_may_write(self, path: str) -> bool | None:
+        """What the mode bits say: root may open any file for writing."""
+        try:
+            return bool(Path(self._prefix + path).stat().st_mode & stat.S_IWUSR)
         except OSError as error:
             self._fail(path, error)
             return None
@@ -69,8 +74,7 @@ class Tree:
     def lines(self, path: str) -> Iterator[bytes]:
         """The lines of a file of any size, read as they are asked for; none when it is absent."""
         try:
-            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-            with os.fdopen(os.open(self._prefix + path, flags), "rb", 1 << 20) as file:
+            with os.fdopen(os.open(self._prefix + path, _FLAGS), "rb", 1 << 20) as file:
                 left = _MAX_FILE
                 while left > 0 and (line := file.readline(left)):
                     left -= len(line)
