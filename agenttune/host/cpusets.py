@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Cgroup v2 cpuset partitions."""
+"""Cgroup v2 cpusets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _MOUNTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 
 
 def read_partitions(tree: Tree) -> tuple[CpusetPartition, ...] | None:
-    """The partition roots, by path; None when the tree has no cgroup v2 mount."""
+    """Partition roots, and members with CPUs of their own, in the tree's order.
+
+    None when the tree has no cgroup v2 mount.
+    """
     mount = next((m for m in _MOUNTS if tree.exists(f"{m}/cgroup.controllers")), None)
     if mount is None:
         tree.note("cpuset partitions", f"no cgroup v2 tree at {' or '.join(_MOUNTS)}")
@@ -21,16 +24,6 @@ def read_partitions(tree: Tree) -> tuple[CpusetPartition, ...] | None:
     found: list[CpusetPartition] = []
     _walk(tree, mount, "", found)
     return tuple(found)
-
-
-def effective_cpus(tree: Tree, cgroup: str) -> CpuMask | None:
-    """The CPUs that a cgroup's tasks may use ('/my.slice'); None when it has no cpuset."""
-    for mount in (*_MOUNTS, "/sys/fs/cgroup/cpuset"):
-        for name in ("cpuset.cpus.effective", "cpuset.effective_cpus"):
-            mask = tree.mask_list(f"{mount}{cgroup}/{name}")
-            if mask is not None:
-                return mask
-    return None
 
 
 def _walk(tree: Tree, mount: str, cgroup: str, found: list[CpusetPartition]) -> None:
@@ -44,7 +37,7 @@ def _walk(tree: Tree, mount: str, cgroup: str, found: list[CpusetPartition]) -> 
         state = tree.read(f"{mount}{path}/cpuset.cpus.partition")
         if state is None:
             continue
-        if state != "member":
+        if state != "member" or tree.read(f"{mount}{path}/cpuset.cpus"):
             cpus = tree.mask_list(f"{mount}{path}/cpuset.cpus.effective")
             found.append(CpusetPartition(path, state, cpus or CpuMask()))
         _walk(tree, mount, path, found)

@@ -29,7 +29,11 @@ class Cpu:
 
 @dataclass(frozen=True, slots=True)
 class CpusetPartition:
-    """A cgroup v2 cpuset partition; `state` is the kernel's text, such as 'isolated'."""
+    """A cgroup v2 cpuset and its effective CPUs.
+
+    `state` is the kernel's text: 'member' for one that is no partition root, 'root', 'isolated',
+    'isolated invalid (reason)'.
+    """
 
     cgroup: str
     state: str
