@@ -39,6 +39,19 @@ class SoftirqLoad:
 
 
 @dataclass(frozen=True, slots=True)
+class ArchLoad:
+    """One x86 interrupt without a number on one CPU; `name` is its row of /proc/interrupts.
+
+    Covered are LOC (local timer), RES and CAL (other CPUs' calls) and IWI (IRQ work).
+    """
+
+    name: str
+    cpu: int
+    count: int
+    time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class NapiLoad:
     """One device's NAPI polls on one CPU. `exhausted`: polls that used their whole budget."""
 
@@ -51,13 +64,17 @@ class NapiLoad:
 
 @dataclass(frozen=True, slots=True)
 class AgentLoad:
-    """One agent process (comm, tgid) on one CPU: how long its threads ran there."""
+    """One agent process (comm, tgid) on one CPU: how long its threads ran there.
+
+    `run_ns` excludes `stolen_ns`: hardirqs and softirqs that ran while a thread held the CPU.
+    """
 
     comm: str
     tgid: int
     cpu: int
     run_ns: int
     switches_in: int
+    stolen_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +108,14 @@ class Coverage:
 
     `recursion_misses` are BPF program runs the kernel skipped; `lost` are map insertions or records
     that did not fit; `unpaired` are exits without an entry and entries cut by the window's edges.
+    `coalesced` are wakings of agent threads that still ran, so that there was nothing to wait for.
     """
 
     recursion_misses: int
     lost: int
     unpaired: int
     missing: tuple[Missing, ...] = ()
+    coalesced: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +128,7 @@ class CpuSqueeze:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One window. `window_ns` is the time between attach and detach on CLOCK_MONOTONIC."""
+    """One window. `window_ns` is its length on CLOCK_MONOTONIC; it opens after the last attach."""
 
     window_ns: int
     boot_id: str | None
@@ -124,3 +143,4 @@ class Measurement:
     squeezes: tuple[CpuSqueeze, ...]
     distributions: tuple[Distribution, ...]
     coverage: Coverage
+    arch_interrupts: tuple[ArchLoad, ...] = ()

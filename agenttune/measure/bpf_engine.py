@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The libbpf engine: prebuilt CO-RE programs on BTF raw tracepoints."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from ctypes import Structure, c_uint32
+from pathlib import Path
+
+from agenttune.errors import HostError
+from agenttune.measure import layout, probes
+from agenttune.measure.engine import Counters
+from agenttune.measure.filter import Filter
+from agenttune.measure.libbpf import KernelTypes, Libbpf, Object, Program
+from agenttune.measure.measurement import Missing
+from agenttune.measure.readout import read_counters
+
+OBJECT = Path(__file__).parent / "objects" / "agent.bpf.o"
+
+_VMLINUX_BTF = Path("/sys/kernel/btf/vmlinux")
+_LOCKDOWN = Path("/sys/kernel/security/lockdown")
+# include/uapi/linux/capability.h.
+_CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 21, 38, 39
+
+
+class _Window(Structure):
+    _fields_ = (("open", c_uint32),)
+
+
+class BpfEngine:
+    """See Engine. `entries` overrides the maps' sizes."""
+
+    name = "libbpf"
+
+    def __init__(self, chosen: Filter, entries: Mapping[str, int] | None = None) -> None:
+        """Raises HostError: no libbpf, no BTF, no privilege, no object, or a refusal to load."""
+        _check_host()
+        self._stack = ExitStack()
+        with ExitStack() as undo:
+            undo.callback(self.close)
+            self._library = Libbpf()
+            self._stack.callback(self._library.close)
+            try:
+                self._start(chosen, {**_map_sizes(), **(entries or {})})
+            except OSError as error:
+                raise self._refusal(error) from error
+            undo.pop_all()
+
+    def open_window(self) -> None:
+        self._misses_before = self._recursion_misses()
+        self._window.set(0, _Window(1))
+        if self._seed:
+            for cpu in sorted(os.sched_getaffinity(0) | _online_cpus()):
+                self._seed.run_on(cpu)
+
+    def close_window(self) -> None:
+        self._window.set(0, _Window(0))
+        self._closed_ns = time.monotonic_ns()
+
+    def counters(self) -> Counters:
+        now_ns = self._closed_ns or time.monotonic_ns()
+        misses = self._recursion_misses() - self._misses_before
+        return read_counters(self._object, now_ns, misses, tuple(self._missing))
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def _start(self, chosen: Filter, entries: Mapping[str, int]) -> None:
+        self._object = Object(self._library, OBJECT)
+        self._stack.callback(self._object.close)
+        self._closed_ns = 0
+        self._misses_before = 0
+        self._seed: Program | None = None
+        self._attached: list[Program] = []
+        self._missing: list[Missing] = []
+        loaded = self._choose_programs(bool(chosen))
+        for name, size in entries.items():
+            self._object.map(name).resize(size)
+        _fill_params(self._object.map(".rodata.params").initial(layout.Params), chosen)
+        self._object.load()
+        self._window = self._object.map(".data.window")
+        for program in loaded:
+            self._attach(program)
+
+    def _choose_programs(self, has_agents: bool) -> list[Program]:
+        """Leave out what this kernel or this measurement has no use for."""
+        types = KernelTypes(self._library)
+        try:
+            exact = types.percpu_symbols_resolve()
+            wanted = probes.wanted(has_agents, probes.kernel_is_realtime())
+            tracepoints, missing = probes.split(wanted, types.has_tracepoint)
+        finally:
+            types.close()
+        self._missing += missing if exact else [*missing, probes.NO_PERCPU_SYMBOLS]
+        loaded = []
+        for program in self._object.programs():
+            if program.name == probes.SEED and has_agents:
+                self._seed = program
+            elif probes.program_is_wanted(program.name, program.tracepoint, tracepoints, exact):
+                loaded.append(program)
+            else:
+                program.leave_out()
+        return loaded
+
+    def _attach(self, program: Program) -> None:
+        try:
+            self._object.attach(program)
+        except OSError as error:
+            reason = f"the kernel refused it: {error.strerror}"
+            consequence = probes.consequence(program.tracepoint)
+            self._missing.append(Missing(program.tracepoint, reason, consequence))
+        else:
+            self._attached.append(program)
+
+    def _recursion_misses(self) -> int:
+        return sum(program.recursion_misses() for program in self._attached)
+
+    def _refusal(self, error: OSError) -> HostError:
+        hint = "Report this with the lines above and the output of: uname -a"
+        if _LOCKDOWN.exists() and "[confidentiality]" in _LOCKDOWN.read_text():
+            hint = "Kernel lockdown is 'confidentiality', which forbids BPF; boot without it."
+        return HostError(
+            f"the kernel refused the BPF programs ({error.strerror}):\n{self._library.log_tail()}",
+            hint=hint,
+        )
+
+
+def _check_host() -> None:
+    if not _VMLINUX_BTF.exists():
+        raise HostError(
+            f"this kernel has no BTF ({_VMLINUX_BTF} is missing), and the libbpf engine needs it",
+            hint="Boot a kernel built with CONFIG_DEBUG_INFO_BTF=y.",
+        )
+    status = Path("/proc/self/status").read_text()
+    held = int(status.partition("CapEff:")[2].split()[0], 16)
+    may_trace = held >> _CAP_BPF & 1 and held >> _CAP_PERFMON & 1
+    if not (may_trace or held >> _CAP_SYS_ADMIN & 1):
+        raise HostError(
+            "measuring loads BPF programs, and this process may not",
+            hint="Run as root, or give CAP_BPF and CAP_PERFMON.",
+        )
+
+
+def _map_sizes() -> dict[str, int]:
+    """Room for every vector on two CPUs, and for what comes up inside the window."""
+    cpus = os.cpu_count() or 1
+    with Path("/proc/interrupts").open() as rows:
+        vectors = sum(row.split(":", 1)[0].strip().isdigit() for row in rows)
+    return {
+        "irqs": 2 * vectors + 4 * cpus + 64,
+        "napis": 4 * cpus + 64,
+        "agents": 16 * cpus + 4096,
+        "cgroups": 8192,
+    }
+
+
+def _online_cpus() -> set[int]:
+    from agenttune.host.cpumask import CpuMask
+
+    return set(CpuMask.parse_list(Path("/sys/devices/system/cpu/online").read_text()))
+
+
+def _fill_params(params: layout.Params, chosen: Filter) -> None:
+    for index, comm in enumerate(chosen.comms):
+        params.comms[index].value = comm
+    params.tgids[: len(chosen.tgids)] = chosen.tgids
+    params.cgroups[: len(chosen.cgroups)] = chosen.cgroups
+    params.nr_comms = len(chosen.comms)
+    params.nr_tgids = len(chosen.tgids)
+    params.nr_cgroups = len(chosen.cgroups)

@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A thin ctypes binding to libbpf.so.1: objects, maps and programs."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from ctypes import (
+    CFUNCTYPE,
+    POINTER,
+    Structure,
+    byref,
+    c_char_p,
+    c_int,
+    c_size_t,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+    sizeof,
+)
+from pathlib import Path
+from typing import Any, TypeVar
+
+from agenttune.errors import HostError
+
+S = TypeVar("S", bound=Structure)
+
+_PrintFn = CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
+
+_BTF_KIND_TYPEDEF = 8
+_BTF_KIND_VAR = 14
+_BPF_F_TEST_RUN_ON_CPU = 1
+# struct bpf_prog_info up to recursion_misses (include/uapi/linux/bpf.h, since v5.12).
+_PROG_INFO_SIZE = 216
+_RECURSION_MISSES_OFFSET = 208
+
+# Argument types by function; every pointer is opaque here.
+_PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "libbpf_set_print": (c_void_p, (c_void_p,)),
+    "libbpf_num_possible_cpus": (c_int, ()),
+    "btf__load_vmlinux_btf": (c_void_p, ()),
+    "btf__find_by_name_kind": (c_int, (c_void_p, c_char_p, c_uint32)),
+    "btf__free": (None, (c_void_p,)),
+    "bpf_object__open_file": (c_void_p, (c_char_p, c_void_p)),
+    "bpf_object__load": (c_int, (c_void_p,)),
+    "bpf_object__close": (None, (c_void_p,)),
+    "bpf_object__find_map_by_name": (c_void_p, (c_void_p, c_char_p)),
+    "bpf_object__next_program": (c_void_p, (c_void_p, c_void_p)),
+    "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint32)),
+    "bpf_map__max_entries": (c_uint32, (c_void_p,)),
+    "bpf_map__key_size": (c_uint32, (c_void_p,)),
+    "bpf_map__value_size": (c_uint32, (c_void_p,)),
+    "bpf_map__initial_value": (c_void_p, (c_void_p, POINTER(c_size_t))),
+    "bpf_map__fd": (c_int, (c_void_p,)),
+    "bpf_map_update_elem": (c_int, (c_int, c_void_p, c_void_p, c_uint64)),
+    "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
+    "bpf_map_lookup_batch": (c_int, (c_int, *(c_void_p,) * 4, POINTER(c_uint32), c_void_p)),
+    "bpf_program__name": (c_char_p, (c_void_p,)),
+    "bpf_program__section_name": (c_char_p, (c_void_p,)),
+    "bpf_program__set_autoload": (c_int, (c_void_p, ctypes.c_bool)),
+    "bpf_program__attach": (c_void_p, (c_void_p,)),
+    "bpf_program__fd": (c_int, (c_void_p,)),
+    "bpf_link__destroy": (c_int, (c_void_p,)),
+    "bpf_prog_load": (c_int, (c_int, c_char_p, c_char_p, c_void_p, c_size_t, c_void_p)),
+    "bpf_prog_test_run_opts": (c_int, (c_int, c_void_p)),
+    "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
+}
+
+
+class _TestRunOpts(Structure):
+    """struct bpf_test_run_opts (libbpf 0.3)."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("data_in", c_void_p),
+        ("data_out", c_void_p),
+        ("data_size_in", c_uint32),
+        ("data_size_out", c_uint32),
+        ("ctx_in", c_void_p),
+        ("ctx_out", c_void_p),
+        ("ctx_size_in", c_uint32),
+        ("ctx_size_out", c_uint32),
+        ("retval", c_uint32),
+        ("repeat", c_int),
+        ("duration", c_uint32),
+        ("flags", c_uint32),
+        ("cpu", c_uint32),
+        ("batch_size", c_uint32),
+    )
+
+
+class Libbpf:
+    """The loaded library; `log` keeps what it would have printed, for error messages."""
+
+    def __init__(self) -> None:
+        """Raises HostError when the library is missing."""
+        try:
+            self._library = ctypes.CDLL("libbpf.so.1", use_errno=True)
+        except OSError as error:
+            raise HostError(
+                "libbpf.so.1 cannot be loaded, and measuring needs it",
+                hint="Install libbpf 1.0 or newer; on Debian: apt install libbpf1.",
+            ) from error
+        self._libc = ctypes.CDLL(None)
+        self.log: list[str] = []
+        for name, (result, arguments) in _PROTOTYPES.items():
+            function = getattr(self._library, name)
+            function.restype, function.argtypes = result, arguments
+        # libbpf keeps the pointer: the callback must live as long as this object.
+        self._print = _PrintFn(self._keep_line)
+        self.call("libbpf_set_print", ctypes.cast(self._print, c_void_p))
+
+    def close(self) -> None:
+        """Silence the library: its callback is about to go."""
+        self.call("libbpf_set_print", None)
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        return getattr(self._library, name)(*arguments)
+
+    def check(self, name: str, *arguments: Any) -> Any:
+        """Call a function that returns NULL or a negative number on failure: OSError then."""
+        ctypes.set_errno(0)
+        result = self.call(name, *arguments)
+        if result is None or result < 0:
+            number = ctypes.get_errno() or -(result or -errno.EINVAL)
+            raise OSError(number, os.strerror(number), name)
+        return result
+
+    def log_tail(self, lines: int = 12) -> str:
+        return "\n".join("".join(self.log).splitlines()[-lines:])
+
+    def _keep_line(self, _level: int, template: bytes, arguments: int) -> int:
+        buffer = ctypes.create_string_buffer(65536)
+        self._libc.vsnprintf(buffer, c_size_t(sizeof(buffer)), template, c_void_p(arguments))
+        self.log.append(buffer.value.decode(errors="replace"))
+        return 0
+
+
+class KernelTypes:
+    """The running kernel's BTF, for probing what exists."""
+
+    def __init__(self, library: Libbpf) -> None:
+        """Raises OSError when the kernel has none that can be read."""
+        self._library = library
+        self._btf = library.check("btf__load_vmlinux_btf")
+
+    def has_tracepoint(self, name: str) -> bool:
+        return self._id(f"btf_trace_{name}", _BTF_KIND_TYPEDEF) > 0
+
+    def percpu_symbols_resolve(self) -> bool:
+        """Whether programs may use per-CPU variables (the kernel looks them up in kallsyms)."""
+        ids = (self._id(name, _BTF_KIND_VAR) for name in ("__preempt_count", "pcpu_hot"))
+        found = next((number for number in ids if number > 0), None)
+        if found is None:
+            return False
+        # r0 = 0 after a 64-bit immediate load of the variable's BTF id (BPF_PSEUDO_BTF_ID, 3).
+        words = (0x18 | 0x31 << 8 | found << 32, 0, 0xB7, 0x95)
+        program = (c_uint64 * len(words))(*words)
+        raw_tracepoint = 17
+        try:
+            fd = self._library.check(
+                "bpf_prog_load", raw_tracepoint, b"probe", b"GPL", program, len(words), None
+            )
+        except OSError:
+            return False
+        os.close(fd)
+        return True
+
+    def close(self) -> None:
+        self._library.call("btf__free", self._btf)
+
+    def _id(self, name: str, kind: int) -> int:
+        return int(self._library.call("btf__find_by_name_kind", self._btf, name.encode(), kind))
+
+
+class Program:
+    """One BPF program of an object."""
+
+    def __init__(self, library: Libbpf, pointer: int) -> None:
+        self._library = library
+        self._pointer = pointer
+        self.name: str = library.call("bpf_program__name", pointer).decode()
+        section: str = library.call("bpf_program__section_name", pointer).decode()
+        self.tracepoint = section.partition("/")[2]
+
+    def leave_out(self) -> None:
+        """Do not load this program. Only before Object.load()."""
+        self._library.check("bpf_program__set_autoload", self._pointer, False)
+
+    def attach(self) -> int:
+        """Attach where the section says; OSError when the kernel refuses."""
+        return int(self._library.check("bpf_program__attach", self._pointer))
+
+    def recursion_misses(self) -> int:
+        """Runs that the kernel skipped because this program already ran on the CPU."""
+        info = ctypes.create_string_buffer(_PROG_INFO_SIZE)
+        size = c_uint32(_PROG_INFO_SIZE)
+        self._library.check("bpf_obj_get_info_by_fd", self._fd(), info, byref(size))
+        return int(c_uint64.from_buffer(info, _RECURSION_MISSES_OFFSET).value)
+
+    def run_on(self, cpu: int) -> None:
+        """Run a raw tracepoint program once on that CPU; OSError when it is offline."""
+        options = _TestRunOpts(sz=sizeof(_TestRunOpts), flags=_BPF_F_TEST_RUN_ON_CPU, cpu=cpu)
+        self._library.check("bpf_prog_test_run_opts", self._fd(), byref(options))
+
+    def _fd(self) -> int:
+        return int(self._library.check("bpf_program__fd", self._pointer))
+
+
+class Map:
+    """One map of an object, with the shapes of its key and value."""
+
+    def __init__(self, library: Libbpf, pointer: int, cpus: int) -> None:
+        self._library = library
+        self._pointer = pointer
+        self._cpus = cpus
+
+    def resize(self, entries: int) -> None:
+        """Only before Object.load()."""
+        self._library.check("bpf_map__set_max_entries", self._pointer, entries)
+
+    def initial(self, shape: type[S]) -> S:
+        """A global-data map's first value, to be filled in. Only before Object.load()."""
+        size = c_size_t()
+        address = self._library.check("bpf_map__initial_value", self._pointer, byref(size))
+        _same_size(shape, size.value)
+        return shape.from_address(address)
+
+    def set(self, index: int, value: Structure) -> None:
+        """Write an array's element."""
+        _same_size(type(value), self._number("value_size"))
+        key = c_uint32(index)
+        self._library.check("bpf_map_update_elem", self._fd(), byref(key), byref(value), 0)
+
+    def per_cpu(self, index: int, shape: type[S]) -> list[S]:
+        """A per-CPU array's values at one index, by possible CPU."""
+        _same_size(shape, self._number("value_size"))
+        values = (shape * self._cpus)()
+        key = c_uint32(index)
+        self._library.check("bpf_map_lookup_elem", self._fd(), byref(key), values)
+        return list(values)
+
+    def items(self, key_shape: type[S], value_shape: type[Any]) -> Iterator[tuple[S, Any]]:
+        """A hash map's entries, in chunks that keep memory small."""
+        _same_size(key_shape, self._number("key_size"))
+        _same_size(value_shape, self._number("value_size"))
+        chunk = min(self._number("max_entries"), 64)
+        token: Any = None
+        while True:
+            keys, values = (key_shape * chunk)(), (value_shape * chunk)()
+            next_token = c_uint64()
+            count = c_uint32(chunk)
+            try:
+                self._library.check(
+                    "bpf_map_lookup_batch",
+                    self._fd(),
+                    None if token is None else byref(token),
+                    byref(next_token),
+                    keys,
+                    values,
+                    byref(count),
+                    None,
+                )
+            except OSError as error:
+                # ENOSPC: one hash bucket holds more than a chunk. ENOENT: these are the last.
+                if error.errno == errno.ENOSPC:
+                    chunk *= 2
+                    continue
+                if error.errno != errno.ENOENT:
+                    raise
+                yield from zip(keys[: count.value], values[: count.value], strict=True)
+                return
+            yield from zip(keys[: count.value], values[: count.value], strict=True)
+            token = next_token
+
+    def _fd(self) -> int:
+        return int(self._library.check("bpf_map__fd", self._pointer))
+
+    def _number(self, what: str) -> int:
+        return int(self._library.call(f"bpf_map__{what}", self._pointer))
+
+
+class Object:
+    """An opened BPF object file."""
+
+    def __init__(self, library: Libbpf, path: Path) -> None:
+        """Raises HostError when the file is missing, OSError when it is no BPF object."""
+        if not path.exists():
+            raise HostError(
+                f"{path}: the BPF object is not built",
+                hint="In a source tree run bpf/build; otherwise install the package again.",
+            )
+        self._library = library
+        self._pointer = library.check("bpf_object__open_file", os.fsencode(path), None)
+        self._cpus: int = library.check("libbpf_num_possible_cpus")
+        self._links: list[int] = []
+
+    def programs(self) -> Iterator[Program]:
+        pointer = None
+        while pointer := self._library.call("bpf_object__next_program", self._pointer, pointer):
+            yield Program(self._library, pointer)
+
+    def map(self, name: str) -> Map:
+        pointer = self._library.check("bpf_object__find_map_by_name", self._pointer, name.encode())
+        return Map(self._library, pointer, self._cpus)
+
+    def load(self) -> None:
+        self._library.check("bpf_object__load", self._pointer)
+
+    def attach(self, program: Program) -> None:
+        """Attach until close(); OSError when the kernel refuses."""
+        self._links.append(program.attach())
+
+    def close(self) -> None:
+        while self._links:
+            self._library.call("bpf_link__destroy", self._links.pop())
+        self._library.call("bpf_object__close", self._pointer)
+
+
+def _same_size(shape: type[Any], size: int) -> None:
+    if sizeof(shape) != size:
+        raise HostError(
+            f"the BPF object's {shape.__name__} has {size} bytes, this version has {sizeof(shape)}",
+            hint="The object is from another version: run bpf/build, or install again.",
+        )

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Hardirqs, softirqs and NAPI polls: from the core's times into maps. */
+#ifndef AGENTTUNE_INTERRUPT_BPF_H
+#define AGENTTUNE_INTERRUPT_BPF_H
+
+#include "context.bpf.h"
+
+static __always_inline void enter_hardirq(__u32 id)
+{
+	struct at_state *state = open_state();
+
+	if (state)
+		at_hardirq_enter(&state->frames, id, bpf_ktime_get_ns());
+}
+
+static __always_inline void exit_irq(__u32 irq, bool last_action)
+{
+	struct at_state *state = open_state();
+	struct at_irq_key key = { .irq = irq };
+	struct at_irq *load;
+	__u64 self_ns;
+
+	if (!state)
+		return;
+	self_ns = at_hardirq_exit(&state->frames, irq, bpf_ktime_get_ns());
+	if (self_ns == AT_UNKNOWN)
+		return;
+	key.cpu = bpf_get_smp_processor_id();
+	load = value_for(&irqs, &key, &no_irq, state);
+	if (!load)
+		return;
+	load->count += last_action;
+	at_record(&load->times, self_ns);
+}
+
+static __always_inline void exit_arch(__u32 arch)
+{
+	struct at_state *state = open_state();
+	struct at_load *load;
+	__u64 self_ns;
+
+	if (!state)
+		return;
+	self_ns = at_hardirq_exit(&state->frames, AT_ARCH_ID + arch, bpf_ktime_get_ns());
+	load = bpf_map_lookup_elem(&archs, &arch);
+	if (!load || self_ns == AT_UNKNOWN)
+		return;
+	load->count++;
+	load->time_ns += self_ns;
+}
+
+/* `exact`: the kernel lets BPF see which vectors are pending; else the first raise wins. */
+static __always_inline void raise_softirq(__u32 vector, bool exact)
+{
+	struct at_state *state = open_state();
+	bool pending;
+
+	if (!state)
+		return;
+	pending = exact ? softirq_pending(vector) :
+			  state->frames.raised_ns[at_bounded(vector, AT_SOFTIRQ_SLOTS)];
+	if (!pending)
+		at_softirq_raise(&state->frames, vector, 0, bpf_ktime_get_ns());
+}
+
+static __always_inline void enter_softirq(__u32 vector)
+{
+	struct at_state *state = open_state();
+	struct at_softirq *softirq;
+	__u64 latency_ns;
+
+	if (!state)
+		return;
+	latency_ns = at_softirq_enter(&state->frames, vector, stable_stamp(&state->frames));
+	softirq = bpf_map_lookup_elem(&softirqs, &vector);
+	if (softirq && latency_ns != AT_UNKNOWN)
+		at_record(&softirq->latencies, latency_ns);
+}
+
+static __always_inline void exit_softirq(__u32 vector)
+{
+	struct at_state *state = open_state();
+	struct at_softirq *softirq;
+	__u64 self_ns;
+
+	if (!state)
+		return;
+	self_ns = at_softirq_exit(&state->frames, vector, stable_stamp(&state->frames));
+	softirq = bpf_map_lookup_elem(&softirqs, &vector);
+	if (!softirq || self_ns == AT_UNKNOWN)
+		return;
+	softirq->count++;
+	at_record(&softirq->times, self_ns);
+	if (runs_ksoftirqd())
+		softirq->ksoftirqd_ns += self_ns;
+}
+
+/* The backlog's NAPI has no device; its key stays empty. */
+static __always_inline void record_poll(struct net_device *device, int work, int budget)
+{
+	struct at_state *state = open_state();
+	struct at_napi_key key = {};
+	struct at_napi *load;
+
+	if (!state)
+		return;
+	key.cpu = bpf_get_smp_processor_id();
+	if (device) {
+		bpf_core_read(key.device, sizeof(key.device), &device->name);
+		key.netns = device->nd_net.net->ns.inum;
+	}
+	load = value_for(&napis, &key, &no_napi, state);
+	if (!load)
+		return;
+	load->polls++;
+	/* netpoll polls with budget 0. */
+	load->exhausted += budget && work >= budget;
+	at_record(&load->packets, work);
+}
+
+#endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The agent's turns on a CPU, each from its waking. */
+#ifndef AGENTTUNE_TURN_BPF_H
+#define AGENTTUNE_TURN_BPF_H
+
+#include "context.bpf.h"
+#include "select.bpf.h"
+
+static __always_inline void end_turn(struct at_state *state, __u64 now_ns)
+{
+	struct at_agent *agent = value_for(&agents, &state->agent, &no_agent, state);
+	__u64 stolen_ns;
+
+	state->agent.tgid = 0;
+	if (!agent)
+		return;
+	agent->run_ns += at_turn_end(&state->frames, now_ns, &stolen_ns);
+	agent->stolen_ns += stolen_ns;
+	agent->turns++;
+}
+
+static __always_inline void begin_turn(struct at_state *state, struct task_struct *task,
+				       __u64 now_ns)
+{
+	state->agent.tgid = task->tgid;
+	state->agent.cpu = bpf_get_smp_processor_id();
+	state->agent.comm[0] = comm_words(task)[0];
+	state->agent.comm[1] = comm_words(task)[1];
+	at_turn_begin(&state->frames, now_ns);
+}
+
+/*
+ * A task that has not left its CPU since it began to sleep just goes on: nothing to wait for.
+ * A delayed dequeue (v6.12, 152e11f6df29) leaves a sleeper on its queue.
+ */
+static __always_inline bool still_runs(struct task_struct *task)
+{
+	if (bpf_core_field_exists(task->se.sched_delayed) && task->se.sched_delayed)
+		return false;
+	return task->on_rq && task->on_cpu;
+}
+
+/* The context that wakes, never simply the task that an interrupt landed on. */
+static __always_inline __u32 waking_context(struct at_state *state, bool exact)
+{
+	if (exact && in_hardirq())
+		return AT_HARDIRQ;
+	return at_context(&state->frames, bpf_get_current_task_btf()->pid ? AT_TASK : AT_IDLE);
+}
+
+/*
+ * Storage is made here, where no run queue is locked: before v6.4 (08a7ce384e33) that allocates,
+ * and an allocation may wake kswapd.
+ */
+static __always_inline void begin_wakeup(struct task_struct *task, bool exact)
+{
+	struct at_state *state = open_state();
+	struct at_thread *thread;
+
+	if (!state || !is_agent(task))
+		return;
+	if (still_runs(task)) {
+		state->coalesced++;
+		return;
+	}
+	thread = bpf_task_storage_get(&threads, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!thread) {
+		state->lost++;
+		return;
+	}
+	thread->context = waking_context(state, exact);
+	thread->waking_ns = bpf_ktime_get_ns();
+}
+
+/* Waking to run, when the task was woken inside the window. */
+static __always_inline void end_wakeup(struct task_struct *task, __u64 now_ns)
+{
+	struct at_thread *thread = bpf_task_storage_get(&threads, task, NULL, 0);
+	struct at_histogram *latencies;
+
+	if (!thread || !thread->waking_ns)
+		return;
+	latencies = bpf_map_lookup_elem(&wakeups, &thread->context);
+	if (latencies && now_ns > thread->waking_ns)
+		at_record(latencies, now_ns - thread->waking_ns);
+	thread->waking_ns = 0;
+}
+
+static __always_inline void switch_turn(struct task_struct *prev, struct task_struct *next)
+{
+	struct at_state *state = open_state();
+	bool starts, frames_matter;
+	__u64 now_ns;
+
+	if (!state)
+		return;
+	starts = is_agent(next);
+	frames_matter = at_switch_matters(&state->frames);
+	if (!starts && !state->agent.tgid && !frames_matter)
+		return;
+	now_ns = bpf_ktime_get_ns();
+	if (frames_matter)
+		at_switch(&state->frames, prev->pid, next->pid, now_ns);
+	if (state->agent.tgid)
+		end_turn(state, now_ns);
+	if (starts) {
+		end_wakeup(next, now_ns);
+		begin_turn(state, next, now_ns);
+	}
+}
+
+#endif
