@@ -66,7 +66,8 @@ def test_list_forms_of_the_kernel(text: str, cpus: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["x", "3-1", "1-", "-1", "0-3:0/2", "0-3:3/2", "8192", "9" * 5000, "\u0661", "1;2", "\0"]
+    "text",
+    ["x", "3-1", "1-", "-1", "0-3:0/2", "0-3:3/2", "8192", "9" * 5000, "\u0661", "1;2", "\0"],
 )
 def test_bad_lists_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"CPU"):
