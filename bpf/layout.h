@@ -22,7 +22,8 @@ struct at_params {
 	__u32 nr_comms;
 	__u32 nr_cgroups;
 	__u32 nr_tgids;
-	__u32 pad;
+	/* agenttune's own process; 0 where its id is unknown. */
+	__u32 self_tgid;
 };
 
 struct at_agent_key {

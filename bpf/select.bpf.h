@@ -64,11 +64,14 @@ static __always_inline bool cgroup_selected(struct task_struct *task)
 	return verdict;
 }
 
+/* Kernel threads and agenttune itself are agents only by their pid. */
 static __always_inline bool is_agent(struct task_struct *task)
 {
-	return (params.nr_comms && comm_selected(task)) ||
-	       (params.nr_tgids && tgid_selected(task)) ||
-	       (params.nr_cgroups && cgroup_selected(task));
+	if (params.nr_tgids && tgid_selected(task))
+		return true;
+	return ((params.nr_comms && comm_selected(task)) ||
+		(params.nr_cgroups && cgroup_selected(task))) &&
+	       !(task->flags & PF_KTHREAD) && (__u32)task->tgid != params.self_tgid;
 }
 
 #endif

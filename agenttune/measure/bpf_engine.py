@@ -11,9 +11,10 @@ from ctypes import Structure, c_uint32
 from pathlib import Path
 
 from agenttune.errors import HostError
+from agenttune.host.cpumask import CpuMask
 from agenttune.measure import layout, probes
 from agenttune.measure.engine import Counters
-from agenttune.measure.filter import Filter
+from agenttune.measure.filter import Filter, in_initial_pid_namespace
 from agenttune.measure.libbpf import KernelTypes, Libbpf, Object, Program
 from agenttune.measure.measurement import Missing
 from agenttune.measure.readout import read_counters
@@ -21,6 +22,7 @@ from agenttune.measure.readout import read_counters
 OBJECT = Path(__file__).parent / "objects" / "agent.bpf.o"
 
 _VMLINUX_BTF = Path("/sys/kernel/btf/vmlinux")
+_ONLINE = Path("/sys/devices/system/cpu/online")
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
 # include/uapi/linux/capability.h.
 _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 21, 38, 39
@@ -53,7 +55,7 @@ class BpfEngine:
         self._misses_before = self._recursion_misses()
         self._window.set(0, _Window(1))
         if self._seed:
-            for cpu in sorted(os.sched_getaffinity(0) | _online_cpus()):
+            for cpu in CpuMask.parse_list(_ONLINE.read_text()):
                 self._seed.run_on(cpu)
 
     def close_window(self) -> None:
@@ -157,17 +159,12 @@ def _map_sizes() -> dict[str, int]:
     }
 
 
-def _online_cpus() -> set[int]:
-    from agenttune.host.cpumask import CpuMask
-
-    return set(CpuMask.parse_list(Path("/sys/devices/system/cpu/online").read_text()))
-
-
 def _fill_params(params: layout.Params, chosen: Filter) -> None:
     for index, comm in enumerate(chosen.comms):
         params.comms[index].value = comm
     params.tgids[: len(chosen.tgids)] = chosen.tgids
     params.cgroups[: len(chosen.cgroups)] = chosen.cgroups
+    params.self_tgid = os.getpid() if in_initial_pid_namespace() else 0
     params.nr_comms = len(chosen.comms)
     params.nr_tgids = len(chosen.tgids)
     params.nr_cgroups = len(chosen.cgroups)

@@ -20,7 +20,10 @@ MAX_OF_A_KIND = 16
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Thread names, process ids, and cgroup v2 ids (which stand for all cgroups below too)."""
+    """Thread names, process ids, and cgroup v2 ids (which stand for all cgroups below too).
+
+    Kernel threads and agenttune itself are agents only by their pid.
+    """
 
     comms: tuple[bytes, ...] = ()
     tgids: tuple[int, ...] = ()
@@ -54,9 +57,14 @@ def resolve(selectors: Sequence[Selector]) -> Filter:
     return Filter(tuple(comms), tuple(tgids), tuple(cgroups))
 
 
+def in_initial_pid_namespace() -> bool:
+    """Whether this process knows processes by the ids that the kernel compares."""
+    return Path("/proc/self/ns/pid").stat().st_ino == _INITIAL_PID_NAMESPACE
+
+
 def _tgid(selector: Selector) -> int:
     """The kernel compares ids of the initial PID namespace; elsewhere they mean other processes."""
-    if Path("/proc/self/ns/pid").stat().st_ino != _INITIAL_PID_NAMESPACE:
+    if not in_initial_pid_namespace():
         raise HostError(
             f"agent selector {selector} cannot be used inside a PID namespace",
             hint="Run agenttune on the host, or select with comm: or cgroup:.",

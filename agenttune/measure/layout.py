@@ -51,7 +51,7 @@ class Params(Structure):
         ("nr_comms", c_uint32),
         ("nr_cgroups", c_uint32),
         ("nr_tgids", c_uint32),
-        ("pad", c_uint32),
+        ("self_tgid", c_uint32),
     )
 
 
