@@ -214,6 +214,7 @@ def vectors_on(draw: st.DrawFn, topo: Topology) -> tuple[Vector, ...]:
     """Up to 24 vectors on `topo`: lone ones, queues with two directions, disks, unmovable ones."""
     online = sorted(topo.online)
     nodes = sorted({cpu.node for cpu in topo.cpus if cpu.node is not None})
+    device_nodes = [draw(st.sampled_from([None, *nodes])) for _ in range(4)]
     made = []
     for irq in range(30, 30 + draw(st.integers(0, 24))):
         affinity = CpuMask.of(draw(st.sets(st.sampled_from(online), min_size=1)))
@@ -228,7 +229,7 @@ def vectors_on(draw: st.DrawFn, topo: Topology) -> tuple[Vector, ...]:
                 interface=f"eth{queue}" if kind == "net" else None,
                 block=f"nvme{queue}n1" if kind == "disk" else None,
                 queue=None if kind == "other" else draw(st.integers(0, 2)),
-                node=draw(st.sampled_from([None, *nodes])),
+                node=device_nodes[queue],
                 affinity=affinity,
                 effective=None if effective is None else CpuMask.of([effective]),
                 counts=draw(st.none() | st.just({online[0]: irq, online[-1]: 7})),
