@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ruamel.yaml import YAML
 from ruamel.yaml import events as yaml_events
@@ -70,13 +70,20 @@ def parse_yaml(file: str, data: bytes) -> YamlMap:
     Works on ruamel's event stream, so nothing is constructed, resolved or expanded: anchors,
     aliases, tags and merge keys are refused at the first event that carries one.
     """
-    text = _decode(file, data)
+    return _document(file, _events(file, _decode(file, data)))
+
+
+def _events(file: str, text: str) -> Iterator[yaml_events.Event]:
+    last = Mark(file, 1, 1)
     try:
-        return _document(file, iter(YAML(typ="safe", pure=True).parse(text)))
+        for event in YAML(typ="safe", pure=True).parse(text):
+            last = _mark(file, event)
+            yield event
     except MarkedYAMLError as error:
         raise _syntax_error(file, error) from None
-    except YAMLError:
-        raise Mark(file, 1, 1).error("this is not YAML", "write 'key: value' lines") from None
+    except (YAMLError, ValueError, OverflowError):
+        # int() of a long directive and chr() of an escape beyond Unicode are not caught by ruamel.
+        raise last.error("what follows is not YAML", "write 'key: value' lines") from None
 
 
 def _decode(file: str, data: bytes) -> str:
@@ -92,9 +99,12 @@ def _decode(file: str, data: bytes) -> str:
         raise place.error(wrong, "save the file as UTF-8") from None
     bad = _FORBIDDEN.search(text)
     if bad:
-        place = _place(file, text[: bad.start()])
-        raise place.error(f"character U+{ord(bad.group()):04X} is not allowed", "remove it")
+        raise _forbidden(_place(file, text[: bad.start()]), bad.group())
     return text
+
+
+def _forbidden(mark: Mark, character: str) -> InputError:
+    return mark.error(f"character U+{ord(character):04X} is not allowed", "remove it")
 
 
 def _place(file: str, before: str) -> Mark:
@@ -116,7 +126,7 @@ def _document(file: str, events: Iterator[yaml_events.Event]) -> YamlMap:
     if isinstance(start, yaml_events.StreamEndEvent):
         raise Mark(file, 1, 1).error("the file is empty", "write at least a description")
     if isinstance(start, yaml_events.DocumentStartEvent) and (start.version or start.tags):
-        raise _mark(file, start).error("a YAML directive is not allowed", "remove the '%' line")
+        raise _mark(file, start).error("a YAML directive is not allowed", "remove '%' lines above")
     node = _node(file, events, next(events), 1)
     next(events)  # document end
     after = next(events)
@@ -135,13 +145,21 @@ def _node(
     if depth > MAX_DEPTH:
         raise mark.error(f"more than {MAX_DEPTH} levels of nesting", "a profile has two")
     if isinstance(event, yaml_events.ScalarEvent):
-        return YamlScalar(mark, event.value, plain=event.style in (None, ""))
+        return _scalar(mark, event)
     if isinstance(event, yaml_events.SequenceStartEvent):
         items = []
         while not isinstance(event := next(events), yaml_events.SequenceEndEvent):
             items.append(_node(file, events, event, depth + 1))
         return YamlList(mark, tuple(items))
     return _map(mark, events, depth)
+
+
+def _scalar(mark: Mark, event: yaml_events.ScalarEvent) -> YamlScalar:
+    # An escape in double quotes can still make what the file itself may not hold.
+    bad = _FORBIDDEN.search(event.value)
+    if bad:
+        raise _forbidden(mark, bad.group())
+    return YamlScalar(mark, event.value, plain=event.style in (None, ""))
 
 
 def _map(mark: Mark, events: Iterator[yaml_events.Event], depth: int) -> YamlMap:
@@ -158,7 +176,11 @@ def _map(mark: Mark, events: Iterator[yaml_events.Event], depth: int) -> YamlMap
                 f"key {shown(key.text)} was already given in line {lines[key.text]}", "keep one"
             )
         lines[key.text] = key.mark.line
-        entries.append((key, _node(mark.file, events, next(events), depth + 1)))
+        value = _node(mark.file, events, next(events), depth + 1)
+        if isinstance(value, YamlScalar) and value.plain and not value.text:
+            # The parser places a missing value at the next token, in another line.
+            value = replace(value, mark=key.mark)
+        entries.append((key, value))
     return YamlMap(mark, tuple(entries))
 
 
