@@ -129,6 +129,15 @@ def test_two_vectors_of_one_identity_are_left_alone(root: Path) -> None:
     assert any("0000:01:00.0/0/eth0-TxRx-0" in line for line in host.unknown)
 
 
+def test_numbers_of_absurd_length_are_left_out(root: Path) -> None:
+    count = len(read_host(root).vectors)
+    with (root / "proc/interrupts").open("a") as file:
+        zeros = f" {0:10d}" * 8
+        file.write(f"{'9' * 5000}:{zeros} IO-APIC 1-edge a\n")
+        file.write(f"99:{zeros} IO-APIC {'9' * 5000}-edge b\n")
+    assert len(read_host(root).vectors) == count
+
+
 def test_a_row_without_a_handler_is_no_vector(root: Path) -> None:
     count = len(read_host(root).vectors)
     rewrite_interrupts(root, "eth0-TxRx-1\n", "\n")

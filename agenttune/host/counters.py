@@ -102,7 +102,7 @@ def _softnet_row(row: Sequence[int], place: int, order: Sequence[int]) -> Softne
 
 def _header(line: bytes) -> list[int]:
     words = line.split()
-    if words and all(w.startswith(b"CPU") and w[3:].isdigit() for w in words):
+    if words and all(w.startswith(b"CPU") and w[3:].isdigit() and len(w) < 9 for w in words):
         return [int(word[3:]) for word in words]
     return []
 
@@ -143,8 +143,12 @@ def _fixed_columns(columns: bytes, cpus: Sequence[int]) -> dict[int, int] | None
 def _free_columns(tail: bytes, cpus: Sequence[int]) -> tuple[dict[int, int], str] | None:
     words = tail.split(None, len(cpus))
     numbers = words[: len(cpus)]
-    if len(numbers) < len(cpus) or not all(word.isdigit() for word in numbers):
+    if len(numbers) < len(cpus) or not all(_is_count(word) for word in numbers):
         return None
     rest = words[len(cpus)].decode(errors="replace").strip() if len(words) > len(cpus) else ""
     counts = (int(word) for word in numbers)
     return {cpu: count for cpu, count in zip(cpus, counts, strict=True) if count}, rest
+
+
+def _is_count(word: bytes) -> bool:
+    return word.isdigit() and len(word) < 20

@@ -23,7 +23,7 @@ from agenttune.host.host import (
     VectorKey,
 )
 from agenttune.host.movability import Evidence, classify, judge_modes, mirrored
-from agenttune.host.tree import Tree
+from agenttune.host.tree import Tree, is_decimal
 
 _Thing = TypeVar("_Thing", NetInterface, BlockDevice)
 
@@ -31,7 +31,9 @@ _PROC = "/proc/irq"
 _FACTS = "/sys/kernel/irq"
 _DEBUG = "/sys/kernel/debug/irq/irqs"
 # ' PCI-MSIX-0000:00:03.0   1-edge      virtio2-input.0', ' GICv3  27 Level     arch_timer'
-_ROW = re.compile(r"(?P<chip>\S.*?)\s+(?P<hwirq>\d+)(?:-\S+|\s+(?:Edge|Level))\s+(?P<actions>\S.*)")
+_ROW = re.compile(
+    r"(?P<chip>\S.*?)\s+(?P<hwirq>[0-9]{1,19})(?:-\S+|\s+(?:Edge|Level))\s+(?P<actions>\S.*)"
+)
 # pci_msi_domain_calc_hwirq() puts the table index into the low 11 bits before 6.2; later kernels
 # have nothing else there (drivers/pci/msi/irqdomain.c).
 _MSI_INDEX = 0x7FF
@@ -81,7 +83,7 @@ def read_interrupts(
     rows = list(read_interrupt_rows(tree))
     if not rows:
         tree.note("interrupt counts", f"no readable {INTERRUPTS}")
-    numbered = {int(row.label): row for row in rows if row.label.isdecimal()}
+    numbered = {int(row.label): row for row in rows if is_decimal(row.label)}
     masks: dict[str, CpuMask] = {}
     raws = [
         _read_raw(tree, irq, numbered.get(irq), masks)
@@ -92,7 +94,7 @@ def read_interrupts(
     elif raws:
         tree.note("interrupt handlers", f"no readable {INTERRUPTS} and no {_FACTS}")
     arch = tuple(
-        ArchInterrupt(row.label, row.rest, row.counts) for row in rows if not row.label.isdecimal()
+        ArchInterrupt(row.label, row.rest, row.counts) for row in rows if not is_decimal(row.label)
     )
     return _resolve(tree, raws, devices), arch
 

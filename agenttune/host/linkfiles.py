@@ -21,12 +21,9 @@ def read_link_writers(tree: Tree) -> tuple[Writer, ...]:
 
     `active`: udev applied it to an interface. None for a recording, and where udev does not tell.
     """
-    applied = _applied_links(tree)
-    return tuple(
-        _writer(path, settings, applied)
-        for path in _link_files(tree)
-        if (settings := _settings(tree, path))
-    )
+    found = {path: settings for path in _link_files(tree) if (settings := _settings(tree, path))}
+    applied = _applied_links(tree) if found else None
+    return tuple(_writer(path, settings, applied) for path, settings in found.items())
 
 
 def _writer(path: str, settings: list[str], applied: Mapping[str, str] | None) -> Writer:
@@ -57,15 +54,17 @@ def _settings(tree: Tree, path: str) -> list[str]:
 
 
 def _applied_links(tree: Tree) -> dict[str, str] | None:
-    """The .link file that udev applied to each interface (ID_NET_LINK_FILE)."""
-    if not tree.live or not tree.exists("/run/udev"):
+    """The .link file that udev applied to each interface; None when no udev has run."""
+    if not tree.live:
         return None
     try:
         import pyudev
 
-        devices = pyudev.Context().list_devices(subsystem="net")
-        files = {d.sys_name: d.properties.get("ID_NET_LINK_FILE") for d in devices}
+        devices = list(pyudev.Context().list_devices(subsystem="net"))
     except (ImportError, OSError) as error:
         tree.note("which .link file each interface uses", f"libudev: {error}")
         return None
+    if not any(device.is_initialized for device in devices):
+        return None
+    files = {device.sys_name: device.properties.get("ID_NET_LINK_FILE") for device in devices}
     return {name: path for name, path in files.items() if path}

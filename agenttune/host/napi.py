@@ -11,6 +11,7 @@ from agenttune.host.host import Napi
 from agenttune.host.tree import Tree
 
 # include/uapi/linux/netdev.h, v6.18. The family is in 6.3, its queue-get and napi-get in 6.8.
+_FAMILY = "netdev"
 _QUEUE_GET = 10
 _NAPI_GET = 11
 _DIRECTIONS = {0: "rx", 1: "tx"}
@@ -88,7 +89,7 @@ def _dump(command: int, attributes: tuple[tuple[str, str], ...]) -> Iterator[dic
 
     shape = type("netdevmsg", (genlmsg,), {"nla_map": attributes})
     with GenericNetlinkSocket() as socket:
-        socket.bind("netdev", shape)
+        socket.bind(_FAMILY, shape)
         request = shape()
         request["cmd"] = command
         request["version"] = 1

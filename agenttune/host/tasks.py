@@ -11,11 +11,11 @@ from pathlib import Path, PurePosixPath
 from agenttune.host.cpumask import CpuMask
 from agenttune.host.host import IrqThread, Task
 from agenttune.host.selector import Selector, SelectorKind
-from agenttune.host.tree import Tree
+from agenttune.host.tree import Tree, is_decimal
 
 _PROC = "/proc"
 # irq/%d-%s, or irq/%d-s-%s for a secondary handler (setup_irq_thread(), kernel/irq/manage.c).
-_IRQ_COMM = re.compile(r"irq/(\d+)-.*", re.DOTALL)
+_IRQ_COMM = re.compile(r"irq/([0-9]+)-.*", re.DOTALL)
 # PF_KTHREAD (include/linux/sched.h, v6.12): any process may call itself 'irq/24-eth0'.
 _PF_KTHREAD = 0x00200000
 
@@ -140,11 +140,9 @@ def _stat(tree: Tree, folder: str) -> list[str] | None:
     """
     text = tree.read(f"{folder}/stat")
     fields = text.rpartition(")")[2].split() if text else []
-    return fields if len(fields) > 36 and all(_is_number(f) for f in fields[1:37]) else None
-
-
-def _is_number(text: str) -> bool:
-    return text.removeprefix("-").isdecimal()
+    if len(fields) <= 36 or not all(is_decimal(fields[place]) for place in (6, 19, 36)):
+        return None
+    return fields
 
 
 def _status(tree: Tree, folder: str) -> CpuMask | None:

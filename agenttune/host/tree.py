@@ -84,10 +84,8 @@ class Tree:
 
     def number(self, path: str) -> int | None:
         """A file that holds one decimal number."""
-        text = self.read(path)
-        if text is None or not text.removeprefix("-").isdecimal() or len(text) > 20:
-            return None
-        return int(text)
+        text = self.read(path) or ""
+        return int(text) if is_decimal(text.removeprefix("-")) else None
 
     def mask_list(self, path: str) -> CpuMask | None:
         """A file in the kernel's list form; '(null)' is how a mask never set reads."""
@@ -123,7 +121,7 @@ class Tree:
     def numbers(self, folder: str, prefix: str = "") -> list[int]:
         """The numbers N of a folder's names 'prefixN', ascending."""
         tails = (n[len(prefix) :] for n in self.names(folder) if n.startswith(prefix))
-        return sorted(int(tail) for tail in tails if tail.isdecimal())
+        return sorted(int(tail) for tail in tails if is_decimal(tail))
 
     def link(self, path: str) -> str | None:
         """A symbolic link's text, None when there is no such link."""
@@ -152,6 +150,11 @@ class Tree:
     def _fail(self, path: str, error: OSError) -> None:
         if error.errno not in _ABSENT:
             self._failures[_pattern(path), error.strerror or str(error)] += 1
+
+
+def is_decimal(text: str) -> bool:
+    """Digits that fit 64 bits; int() takes other scripts' digits, and refuses over 4300 of them."""
+    return text.isascii() and text.isdigit() and len(text) < 20
 
 
 def _pattern(path: str) -> str:
