@@ -46,7 +46,7 @@ def run(options: Options) -> int:
             except LabError as error:
                 messages = _messages(job)
                 if not may_retry(error, messages) or attempt == options.boots:
-                    say(console.last_lines(messages))
+                    _show(messages)
                     raise
                 say(f"{error}: trying again, {attempt} of {options.boots} boots lost")
             finally:
@@ -60,6 +60,12 @@ def may_retry(error: LabError, messages: str) -> bool:
     if isinstance(error, BootHung):
         return True
     return isinstance(error, KernelDied) and console.is_stray_int3(messages)
+
+
+def _show(messages: str) -> None:
+    last = console.last_lines(messages)
+    text = f"The guest kernel's last words:\n{last}" if last else "The guest's kernel said nothing."
+    print(text, file=sys.stderr, flush=True)
 
 
 def say(text: str) -> None:

@@ -24,6 +24,7 @@ def main() -> int:
     run.add_argument("--calls", type=int, default=Cast.calls, help="stop after so many")
     run.add_argument("--interrupts-cpu", type=int, default=Cast.interrupts_cpu)
     run.add_argument("--no-flood", action="store_true")
+    run.add_argument("--pause-us", type=int, default=0, help="the flood's rest between bursts")
     run.add_argument("--save", type=Path, metavar="FILE", help="every round trip, as JSON")
     values = parser.parse_args()
     try:
@@ -40,6 +41,7 @@ def play(values: argparse.Namespace) -> int:
         flooded=not values.no_flood,
         seconds=values.seconds + 30.0,
         calls=values.calls,
+        pause_us=values.pause_us,
     )
     with playing(cast) as scene:
         before = _counts()

@@ -18,8 +18,8 @@ _SOL_UDP = 17
 _UDP_SEGMENT = 103
 
 
-def flood(address: str, seconds: float, packets: int) -> int:
-    """Sends up to `packets` packets to `address`; how many went out."""
+def flood(address: str, seconds: float, packets: int, pause_us: int) -> int:
+    """Sends up to `packets` packets to `address`, resting between bursts; how many went out."""
     deadline_ns = time.monotonic_ns() + round(seconds * 1e9)
     payload = bytes(PACKET_BYTES * BURST_PACKETS)
     sent = 0
@@ -29,6 +29,8 @@ def flood(address: str, seconds: float, packets: int) -> int:
         while sent + BURST_PACKETS <= packets and time.monotonic_ns() < deadline_ns:
             out.send(payload)
             sent += BURST_PACKETS
+            if pause_us:
+                time.sleep(pause_us / 1e6)
     return sent
 
 
@@ -45,10 +47,11 @@ def main() -> None:
     parser.add_argument("--cpu", type=int)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--packets", type=int, required=True)
+    parser.add_argument("--pause-us", type=int, default=0)
     values = parser.parse_args()
     become("flood", values.cpu)
     say_ready()
-    flood(values.address, values.seconds, values.packets)
+    flood(values.address, values.seconds, values.packets, values.pause_us)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The scene raises real interrupts where it says, stays in its bounds and cleans up."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from vm.lab.machine import AGENT_NIC, FLOOD_NIC
+from vm.scene import interfaces
+from vm.scene.calls import summarize
+from vm.scene.flood import BURST_PACKETS
+from vm.scene.scene import Cast, playing
+
+pytestmark = pytest.mark.guest
+
+CAST = Cast(seconds=60.0, pause_us=1000)
+
+
+def vector(address: str, ending: str) -> int:
+    return next(irq for irq, name in interfaces.vectors(address).items() if name.endswith(ending))
+
+
+def processes(comm: str) -> list[Path]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        try:
+            if path.read_text().strip() == comm:
+                found.append(path.parent)
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def test_interrupts_land_on_the_chosen_cpu() -> None:
+    with playing(CAST) as scene:
+        received = [vector(AGENT_NIC, "input.0"), vector(FLOOD_NIC, "input.0")]
+        scene.block(0.5)
+        before = [interfaces.counts(irq) for irq in received]
+        calls = scene.block(3.0)
+        after = [interfaces.counts(irq) for irq in received]
+    for then, now in zip(before, after, strict=True):
+        moved = [new - old for old, new in zip(then, now, strict=True)]
+        assert moved[1] > 50
+        assert moved[0] == moved[2] == moved[3] == 0
+    summary = summarize([call.round_trip_ns for call in calls])
+    assert summary is not None and summary.count > 100
+    assert 0 < summary.p50_ns <= summary.p90_ns <= summary.p99_ns
+
+
+def test_the_agent_is_named_agent() -> None:
+    with playing(Cast(seconds=30.0, flooded=False)):
+        [agent] = processes("agent")
+        assert "Cpus_allowed_list:\t1\n" in (agent / "status").read_text()
+        assert [thread.name for thread in (agent / "task").iterdir()] == [agent.name]
+
+
+def test_nothing_stays() -> None:
+    irqs = [irq for address in (AGENT_NIC, FLOOD_NIC) for irq in interfaces.vectors(address)]
+    before = [interfaces.affinity(irq) for irq in irqs]
+    with playing(CAST) as scene:
+        scene.block(0.2)
+    assert [interfaces.affinity(irq) for irq in irqs] == before
+    assert not [*processes("agent"), *processes("toolserver"), *processes("flood")]
+    namespaces = subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True)
+    assert namespaces.stdout == ""
+
+
+def test_the_flood_has_an_end() -> None:
+    with playing(Cast(seconds=30.0, packets=10 * BURST_PACKETS)) as scene:
+        scene.block(1.0)
+        [packets] = _received(FLOOD_NIC)
+        scene.block(1.0)
+        assert not processes("flood") or "State:\tZ" in _status("flood")
+        assert _received(FLOOD_NIC) == [packets]
+
+
+def _status(comm: str) -> str:
+    return (processes(comm)[0] / "status").read_text()
+
+
+def _received(address: str) -> list[int]:
+    name = interfaces.interface(address)
+    return [int(Path(f"/sys/class/net/{name}/statistics/rx_packets").read_text())]
