@@ -17,7 +17,7 @@ from agenttune.policy.rivals import irqbalance_bans, irqbalance_notes, rival_not
 from agenttune.policy.roles import Roles, cpu_roles
 from agenttune.policy.steering import default_affinity_change, steering_changes, threaded_notes
 from agenttune.policy.threads import thread_changes
-from agenttune.policy.unmovable import unmovable_vectors, unsure_notes
+from agenttune.policy.unmovable import unmovable_vectors, unread_notes, unsure_notes
 from agenttune.policy.vectors import vector_change
 
 
@@ -59,6 +59,7 @@ def make_plan(host: Host, profile: Profile, measurement: Measurement | None = No
             *roles.notes,
             *_basis_notes(host, loads, moves, measurement),
             *unsure_notes(moves),
+            *(unread_notes(host) if placed else ()),
             *budget_notes,
             *thread_notes,
             *(threaded_notes(host) if placed else ()),

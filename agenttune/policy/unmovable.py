@@ -21,6 +21,7 @@ REMEDIES = {
         "The kernel offers no affinity for it. Unbind the device if it is not needed, or give the "
         "agent another CPU."
     ),
+    Movability.UNKNOWN: "Its affinity could not be read here. Plan on the live host.",
 }
 
 
@@ -31,8 +32,8 @@ def unmovable_vectors(host: Host, roles: Roles) -> tuple[Unmovable, ...]:
         movable = vector.movability in MAY_MOVE and vector.affinity is not None
         cpus = CpuMask() if movable else _where(vector) & roles.avoided
         if cpus:
-            known = vector.movability not in MAY_MOVE
-            why = vector.movability if known else Movability.NO_AFFINITY_FILE
+            fileless = vector.movability is Movability.MOVABLE
+            why = Movability.NO_AFFINITY_FILE if fileless else vector.movability
             remedy = REMEDIES[why].format(agent=roles.agent)
             found.append(Unmovable(vector.key, vector.irq, why, cpus, remedy))
     return tuple(found)
@@ -47,6 +48,14 @@ def unsure_notes(moves: Iterable[Move]) -> tuple[str, ...]:
         f"irqs {irqs}: this kernel does not tell whether it manages them itself; "
         "apply learns it from the error of the write and leaves those alone",
     )
+
+
+def unread_notes(host: Host) -> tuple[str, ...]:
+    """How many vectors nothing is known of: a plan cannot promise anything about them."""
+    unread = sum(1 for vector in host.vectors if vector.counts is None and not _where(vector))
+    if not unread:
+        return ()
+    return (f"{unread} vectors tell neither affinity nor counts here: they are left alone",)
 
 
 def _where(vector: Vector) -> CpuMask:
