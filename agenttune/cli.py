@@ -47,7 +47,7 @@ class _Parser(argparse.ArgumentParser):
     """Raises instead of exiting with argparse's 2, which here means 'mismatch'."""
 
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"{self.prog}: {message}", hint=f"See '{self.prog} --help'.")
+        raise InputError(message, hint=f"See '{self.prog} --help'.")
 
 
 def parse(argv: Sequence[str]) -> Args:

@@ -7,9 +7,15 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from agenttune.host.cpumask import CpuMask
-from agenttune.measure.measurement import Coverage, Measurement, VectorLoad
+from agenttune.measure.histogram import RELATIVE_ERROR, SAMPLES_BEYOND
+from agenttune.measure.measurement import ArchLoad, Coverage, Measurement, VectorLoad
 from agenttune.report.table import table
 from agenttune.report.units import duration, percent, quantile_cells
+
+_DISTRIBUTIONS = (
+    f"distributions (quantiles to within {100 * RELATIVE_ERROR:.1f} %; 'few': fewer than "
+    f"{SAMPLES_BEYOND} samples beyond it)"
+)
 
 
 def measurement_text(seen: Measurement) -> str:
@@ -17,10 +23,11 @@ def measurement_text(seen: Measurement) -> str:
     sections = (
         ("CPUs (share of the window)", _cpu_rows(seen)),
         ("vectors", _vector_rows(seen)),
+        ("interrupts without a vector", _arch_rows(seen)),
         ("softirqs", _softirq_rows(seen)),
         ("NAPI polls", _napi_rows(seen)),
         ("agents", _agent_rows(seen)),
-        ("distributions", _distribution_rows(seen)),
+        (_DISTRIBUTIONS, _distribution_rows(seen)),
     )
     body = "".join(f"\n{title}\n{rows}" for title, rows in sections if rows)
     return f"{_head(seen)}{body}\n{coverage_text(seen.coverage)}"
@@ -31,6 +38,7 @@ def coverage_text(coverage: Coverage) -> str:
     lines = [
         f"coverage: {coverage.lost} lost, {coverage.recursion_misses} recursion misses, "
         f"{coverage.unpaired} unpaired at the window's edges, "
+        f"{coverage.coalesced} wakings of threads that still ran, "
         f"{len(coverage.missing)} probes missing\n"
     ]
     lines += [
@@ -56,8 +64,9 @@ def _sum(pairs: Iterable[tuple[int, int]]) -> dict[int, int]:
 
 
 def _cpu_rows(seen: Measurement) -> str:
-    hard = _sum((load.cpu, load.time_ns) for load in seen.vectors)
-    hard_count = _sum((load.cpu, load.count) for load in seen.vectors)
+    interrupts: list[VectorLoad | ArchLoad] = [*seen.vectors, *seen.arch_interrupts]
+    hard = _sum((load.cpu, load.time_ns) for load in interrupts)
+    hard_count = _sum((load.cpu, load.count) for load in interrupts)
     soft = _sum((load.cpu, load.time_ns) for load in seen.softirqs)
     agent = _sum((load.cpu, load.run_ns) for load in seen.agents)
     squeezed = _sum((squeeze.cpu, squeeze.count) for squeeze in seen.squeezes)
@@ -97,6 +106,20 @@ def _vector_row(load: VectorLoad, window_ns: int, agent_cpus: set[int]) -> tuple
     )
 
 
+def _arch_rows(seen: Measurement) -> str:
+    rows = (
+        (
+            load.name,
+            load.cpu,
+            load.count,
+            duration(load.time_ns),
+            percent(load.time_ns, seen.window_ns),
+        )
+        for load in sorted(seen.arch_interrupts, key=lambda load: (load.name, load.cpu))
+    )
+    return table(("name", "CPU", "count", "time", "% of CPU"), rows)
+
+
 def _softirq_rows(seen: Measurement) -> str:
     ranked = sorted(seen.softirqs, key=lambda load: (load.vector, load.cpu))
     header = ("softirq", "CPU", "count", "time", "% of CPU", "in ksoftirqd")
@@ -125,7 +148,7 @@ def _napi_rows(seen: Measurement) -> str:
 
 def _agent_rows(seen: Measurement) -> str:
     return table(
-        ("agent", "process", "CPU", "ran", "% of CPU", "switches in"),
+        ("agent", "process", "CPU", "ran", "% of CPU", "interrupts took", "switches in"),
         (
             (
                 load.comm,
@@ -133,6 +156,7 @@ def _agent_rows(seen: Measurement) -> str:
                 load.cpu,
                 duration(load.run_ns),
                 percent(load.run_ns, seen.window_ns),
+                duration(load.stolen_ns),
                 load.switches_in,
             )
             for load in seen.agents

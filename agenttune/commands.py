@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One short function per verb; together they read like the pipeline."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import shtab
+
+from agenttune import cli, document
+from agenttune.change import apply as applying
+from agenttune.change import revert as reverting
+from agenttune.change import verify
+from agenttune.change.apply import Applied
+from agenttune.change.confirm import confirm as keep
+from agenttune.change.journal import open_journal, read_journal
+from agenttune.change.kernel import Kernel
+from agenttune.change.revert import Reverted
+from agenttune.cli import Args
+from agenttune.errors import AgenttuneError, ExitCode
+from agenttune.host.capture import read_host
+from agenttune.host.host import Host
+from agenttune.measure.measurement import Measurement
+from agenttune.measure.session import measure as measure_host
+from agenttune.policy.landing import Landing, landing
+from agenttune.policy.plan import Plan
+from agenttune.policy.planner import make_plan
+from agenttune.policy.profile import Profile
+from agenttune.policy.profile_file import list_profiles, profile_search, read_profile
+from agenttune.report.change import applied_text, reverted_text, status_text
+from agenttune.report.host import host_text
+from agenttune.report.landing import landing_text
+from agenttune.report.measurement import measurement_text
+from agenttune.report.plan import plan_text
+from agenttune.report.profile import profile_text
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileSummary:
+    """One line of 'profile list'; `problem` is set instead of the description of a broken one."""
+
+    name: str
+    path: str
+    description: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """All of one tune. `after` and `proof` are None when there was nothing to change."""
+
+    before: Measurement
+    plan: Plan
+    applied: Applied
+    after: Measurement | None = None
+    proof: Landing | None = None
+
+
+# What --json prints, by the name in its 'schema' member; docs/schema/ is made from this.
+DOCUMENTS: dict[str, Any] = {
+    "host": Host,
+    "measurement": Measurement,
+    "profile": Profile,
+    "profiles": tuple[ProfileSummary, ...],
+    "plan": Plan,
+    "applied": Applied,
+    "status": verify.Status,
+    "reverted": Reverted,
+    "tuned": Tuned,
+}
+
+
+def run(args: Args) -> ExitCode:
+    """Carry out one command line. Raises AgenttuneError."""
+    return _VERBS[args.verb](args)
+
+
+def show(args: Args) -> ExitCode:
+    _print(args, "host", read_host(args.root, args.selectors), host_text)
+    return ExitCode.OK
+
+
+def measure(args: Args) -> ExitCode:
+    with _interrupted() as stop:
+        seen = measure_host(args.seconds, args.selectors, read_host(), stop)
+    if args.save:
+        _save(args.save, document.encode("measurement", seen))
+    _print(args, "measurement", seen, measurement_text)
+    return ExitCode.OK
+
+
+def profile(args: Args) -> ExitCode:
+    if args.action == "list":
+        _print(args, "profiles", _summaries(), _summaries_text)
+        return ExitCode.OK
+    found = read_profile(args.profile, profile_search())
+    if args.action == "show":
+        _print(args, "profile", found, profile_text)
+    else:
+        print(f"{found.name}: valid")
+    return ExitCode.OK
+
+
+def plan(args: Args) -> ExitCode:
+    wanted = read_profile(args.profile, profile_search())
+    seen = None
+    if args.measurement:
+        seen = document.load("measurement", Measurement, args.measurement)
+    host = read_host(args.root, wanted.selectors)
+    _print(args, "plan", make_plan(host, wanted, seen), plan_text)
+    return ExitCode.OK
+
+
+def apply(args: Args) -> ExitCode:
+    chosen, kernel = _plan_of(args.profile), Kernel()
+    done = applying.preview(chosen, kernel) if args.dry_run else _apply(args, chosen, kernel)
+    _print(args, "applied", done, lambda each: applied_text(each, dry_run=args.dry_run))
+    return ExitCode.OK
+
+
+def confirm(args: Args) -> ExitCode:
+    kernel = Kernel()
+    kernel.require_privilege()
+    with open_journal(args.state_dir) as journal:
+        txn = keep(kernel, journal)
+    print(f"transaction {txn} is confirmed and stays")
+    return ExitCode.OK
+
+
+def status(args: Args) -> ExitCode:
+    with read_journal(args.state_dir) as journal:
+        now = verify.status(Kernel(), journal)
+    _print(args, "status", now, status_text)
+    return now.exit_code
+
+
+def revert(args: Args) -> ExitCode:
+    kernel = Kernel()
+    if args.dry_run:
+        with read_journal(args.state_dir) as journal:
+            done = reverting.preview(kernel, journal)
+    else:
+        kernel.require_privilege()
+        with open_journal(args.state_dir) as journal:
+            done = reverting.revert(kernel, journal)
+    _print(args, "reverted", done, lambda each: reverted_text(each, dry_run=args.dry_run))
+    return done.exit_code
+
+
+def tune(args: Args) -> ExitCode:
+    wanted, kernel = read_profile(args.profile, profile_search()), Kernel()
+    kernel.require_privilege()
+    _say(f"measuring for {args.seconds:g} s before the change")
+    before = measure_host(args.seconds, wanted.selectors, read_host())
+    host = read_host(selectors=wanted.selectors)
+    chosen = make_plan(host, wanted, before)
+    done = Tuned(before, chosen, _apply(args, chosen, kernel))
+    if done.applied.txn is not None:
+        _say(f"measuring for {args.seconds:g} s after the change")
+        after = _measure_again(args.seconds, wanted, host)
+        done = Tuned(before, chosen, done.applied, after, landing(chosen, before, after))
+    _print(args, "tuned", done, _tuned_text)
+    return ExitCode.OK if done.proof is None or done.proof.landed else ExitCode.MISMATCH
+
+
+def completion(args: Args) -> ExitCode:
+    print(shtab.complete(cli.make_parser(), args.shell))
+    return ExitCode.OK
+
+
+_VERBS: dict[str, Callable[[Args], ExitCode]] = {
+    verb.__name__: verb
+    for verb in (show, measure, profile, plan, apply, confirm, status, revert, tune, completion)
+}
+
+
+def _plan_of(name: str) -> Plan:
+    """A saved plan, or the plan of a profile for this host."""
+    if name.endswith(".json"):
+        return document.load("plan", Plan, Path(name))
+    wanted = read_profile(name, profile_search())
+    return make_plan(read_host(selectors=wanted.selectors), wanted)
+
+
+def _apply(args: Args, chosen: Plan, kernel: Kernel) -> Applied:
+    kernel.require_privilege()
+    with open_journal(args.state_dir) as journal:
+        return applying.apply(chosen, kernel, journal, confirm_within_s=args.confirm_within)
+
+
+def _measure_again(seconds: float, wanted: Profile, host: Host) -> Measurement:
+    try:
+        return measure_host(seconds, wanted.selectors, host)
+    except (AgenttuneError, KeyboardInterrupt) as error:
+        raise AgenttuneError(
+            f"the second measurement failed ({error or 'interrupted'}); the plan stays applied",
+            hint="Run 'agenttune status' to look at it, or 'agenttune revert' to undo it.",
+        ) from error
+
+
+@contextmanager
+def _interrupted() -> Iterator[Callable[[], bool]]:
+    """A question that Ctrl-C and SIGTERM answer with yes, instead of ending the program."""
+    caught: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    old = [
+        signal.signal(number, lambda number, _frame: caught.append(number)) for number in numbers
+    ]
+    try:
+        yield lambda: bool(caught)
+    finally:
+        for number, handler in zip(numbers, old, strict=True):
+            signal.signal(number, handler)
+
+
+def _summaries() -> tuple[ProfileSummary, ...]:
+    search = profile_search()
+    found = []
+    for entry in list_profiles(search):
+        try:
+            description = read_profile(entry.name, search).description
+            found.append(ProfileSummary(entry.name, str(entry.path), description))
+        except AgenttuneError as error:
+            found.append(ProfileSummary(entry.name, str(entry.path), problem=error.message))
+    return tuple(found)
+
+
+def _summaries_text(found: tuple[ProfileSummary, ...]) -> str:
+    width = max((len(each.name) for each in found), default=0)
+    lines = [
+        f"{each.name:<{width}}  {each.description or 'NOT VALID: ' + each.problem}\n"
+        for each in found
+    ]
+    return "".join(lines) or "no profiles found\n"
+
+
+def _tuned_text(done: Tuned) -> str:
+    if done.proof is None:
+        return plan_text(done.plan) + "\n" + applied_text(done.applied)
+    return "\n".join(
+        (
+            plan_text(done.plan),
+            applied_text(done.applied),
+            landing_text(done.proof),
+            "'agenttune revert' puts every value back.\n",
+        )
+    )
+
+
+def _print(args: Args, kind: str, value: T, text: Callable[[T], str]) -> None:
+    sys.stdout.write(document.encode(kind, value).decode() if args.json else text(value))
+
+
+def _save(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise AgenttuneError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _say(text: str) -> None:
+    print(f"agenttune: {text}", file=sys.stderr, flush=True)
