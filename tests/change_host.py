@@ -5,8 +5,12 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from trees import hex_mask, make_tree
 
@@ -116,6 +120,14 @@ class FakeKernel(Kernel):
         scratch.rename(self.tree.path(path))
 
 
+@contextmanager
+def fast_directory() -> Iterator[Path]:
+    """A directory in memory where there is one: these tests sync thousands of times."""
+    memory = Path("/dev/shm")
+    with TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as directory:
+        yield Path(directory)
+
+
 def make_host(root: Path) -> FakeKernel:
     """A host of 8 CPUs with every kind of knob on it; the agent is process 1000, at 0-7."""
     make_tree(root, cpus=CPUS, nics=2, queues=2)
@@ -164,6 +176,28 @@ def irq_of(root: Path, target: str) -> int:
 
 def affinity_file(root: Path, target: str) -> str:
     return f"/proc/irq/{irq_of(root, target)}/smp_affinity_list"
+
+
+def renumber(root: Path, numbers: Mapping[int, int | None]) -> None:
+    """Give vectors other IRQ numbers, as binding a driver again does; None takes one away."""
+    owners = {irq: next(root.glob(f"sys/devices/*/*/msi_irqs/{irq}")) for irq in numbers}
+    folders = ("proc/irq", "sys/kernel/irq")
+    for irq in numbers:
+        owners[irq].rename(root / f"msi.{irq}")
+        for folder in folders:
+            (root / folder / str(irq)).rename(root / folder / f"old.{irq}")
+    for irq, number in numbers.items():
+        if number is None:
+            (root / f"msi.{irq}").unlink()
+        else:
+            (root / f"msi.{irq}").rename(owners[irq].with_name(str(number)))
+        for folder in folders:
+            old = root / folder / f"old.{irq}"
+            if number is None:
+                shutil.rmtree(old)
+            else:
+                old.rename(root / folder / str(number))
+    (root / "proc/interrupts").unlink(missing_ok=True)
 
 
 def make_plan(root: Path) -> Plan:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -59,16 +59,19 @@ def apply(
         deadline_ns = kernel.now_ns() + int(confirm_within_s * 1e9)
     draft = Transaction(0, boot_id, time.time(), plan.profile, entries, deadline_ns)
     made = journal.begin(draft)
+    items: list[Item] = []
     try:
         if deadline_ns is not None:
             name = timer.arm(kernel, journal.path.parent, made.txn, deadline_ns)
             journal.update(replace(made, timer=name))
-        items = tuple(_write(kernel, made.txn, entry) for entry in entries)
+        for entry in entries:
+            items.append(_write(kernel, made.txn, entry))
+            _refuse_alteration(items[-1].entry)
         journal.settle(made.txn, [item.entry for item in items])
     except BaseException as error:
-        _roll_back(kernel, journal, journal.transaction(made.txn), error)
+        _roll_back(kernel, journal, _so_far(journal.transaction(made.txn), items), error)
         raise
-    return Applied(plan.profile, made.txn, items, confirm_within_s)
+    return Applied(plan.profile, made.txn, tuple(items), confirm_within_s)
 
 
 def preview(plan: Plan, kernel: Kernel) -> Applied:
@@ -171,7 +174,7 @@ def _entry(seq: int, change: Change) -> Entry:
 
 
 def _write(kernel: Kernel, txn: int, entry: Entry) -> Item:
-    """Write one change and read it back. Raises ApplyError when the kernel does not take it."""
+    """Write one change and read it back. Raises ApplyError when the write fails."""
     if entry.state is not EntryState.INTENT:
         return Item(txn, entry, Condition.SKIPPED)
     ops = OPS[entry.knob.kind]
@@ -190,13 +193,24 @@ def _write(kernel: Kernel, txn: int, entry: Entry) -> Item:
             return _skipped(txn, entry, f"{refusal}. {refusal.remedy}")
         what = f"{entry.label}: writing {entry.wanted!r} to {entry.knob} failed: {refusal}"
         raise ApplyError(what, hint=refusal.remedy) from error
-    if not ops.accepts(entry.wanted, observed):
-        raise ApplyError(
-            f"{entry.label}: wrote {entry.wanted!r} to {entry.knob}, but it shows {observed!r}",
-            hint="Something else may write this knob at the same time: see 'agenttune show'.",
-        )
     done = replace(entry, state=EntryState.APPLIED, observed=observed, place=place)
     return Item(txn, done, landing(entry.wanted, effective), observed, effective)
+
+
+def _refuse_alteration(entry: Entry) -> None:
+    observed = entry.observed
+    if observed is not None and not OPS[entry.knob.kind].accepts(entry.wanted, observed):
+        raise ApplyError(
+            f"{entry.label}: wrote {entry.wanted!r} to {entry.knob}, but it shows {observed!r}",
+            hint="The kernel may limit this value, or something else writes it at the same time.",
+        )
+
+
+def _so_far(made: Transaction, items: Sequence[Item]) -> Transaction:
+    """The intents, with what was seen of those that were written."""
+    seen = {item.entry.seq: item.entry.observed for item in items}
+    entries = (replace(entry, observed=seen.get(entry.seq)) for entry in made.entries)
+    return replace(made, entries=tuple(entries))
 
 
 def _skipped(txn: int, entry: Entry, note: str) -> Item:

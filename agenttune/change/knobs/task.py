@@ -55,9 +55,12 @@ def _within_cpuset(wanted: str, observed: str) -> bool:
 
 
 def _context(kernel: Kernel, place: str) -> str:
-    """'TGID@TICKS': its process, and when it was pinned."""
+    """'TGID@START_TICKS/PINNED_TICKS': its process, and when it was pinned."""
     stat = task_stat(kernel, int(place))
-    return f"{stat.tgid if stat else place}@{kernel.now_ticks()}"
+    process = task_stat(kernel, stat.tgid) if stat else None
+    if process is None:
+        raise TargetGone(f"task {place} has ended")
+    return f"{process.pid}@{process.start_ticks}/{kernel.now_ticks()}"
 
 
 def restore_heirs(kernel: Kernel, pins: Iterable[Pin]) -> int:
@@ -70,9 +73,12 @@ def restore_heirs(kernel: Kernel, pins: Iterable[Pin]) -> int:
     by_process: dict[int, Pin] = {}
     pinned = set()
     for pin in pins:
-        pid, tgid = _parse(pin.target)[0], _parse(pin.context)[0]
         pinned.add(pin.target)
-        if pid == tgid or tgid not in by_process:
+        process = pin.context.partition("/")[0]
+        tgid, start_ticks = _parse(process)
+        stat = task_stat(kernel, tgid)
+        alive = stat is not None and stat.start_ticks == start_ticks
+        if alive and (pin.target == process or tgid not in by_process):
             by_process[tgid] = pin
     if not by_process:
         return 0
@@ -91,7 +97,7 @@ def _restore_heir(
         if process <= 1:
             return False
     pin = by_process[process]
-    if stat.start_ticks < _parse(pin.context)[1]:
+    if stat.start_ticks < int(pin.context.partition("/")[2]):
         return False
     try:
         if str(kernel.task_affinity(stat.pid)) != pin.ours:
