@@ -120,7 +120,10 @@ def plan(args: Args) -> ExitCode:
 
 
 def apply(args: Args) -> ExitCode:
-    chosen, kernel = _plan_of(args.profile), Kernel()
+    kernel = Kernel()
+    if not args.dry_run:
+        kernel.require_privilege()
+    chosen = _plan_of(args.profile)
     done = applying.preview(chosen, kernel) if args.dry_run else _apply(args, chosen, kernel)
     _print(args, "applied", done, lambda each: applied_text(each, dry_run=args.dry_run))
     return ExitCode.OK

@@ -84,14 +84,10 @@ def measure(
 ) -> Measurement:
     """Measure for so long, or until `stop` says so; it is asked ten times a second.
 
-    A KeyboardInterrupt ends the window early and gives the figures until then.
     Raises HostError and InputError as Session does.
     """
     with Session(selectors, host) as session:
-        try:
-            _wait(seconds, stop)
-        except KeyboardInterrupt:
-            pass
+        _wait(seconds, stop)
         session.stop()
         return session.read()
 
