@@ -233,11 +233,13 @@ def plan_of(plan: Plan, *kinds: KnobKind) -> Plan:
 
 def contents(root: Path) -> dict[str, bytes]:
     """Every file, but for what the hardware chooses by itself."""
-    return {
-        str(path.relative_to(root)): path.read_bytes()
-        for path in root.rglob("*")
-        if path.is_file() and not path.is_symlink() and "effective" not in path.name
-    }
+    found = {}
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = f"{folder}/{name}"
+            if "effective" not in name and not Path(path).is_symlink():
+                found[path.removeprefix(f"{root}/")] = Path(path).read_bytes()
+    return found
 
 
 def do_apply(kernel: Kernel, plan: Plan, state: Path) -> Applied:

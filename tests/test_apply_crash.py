@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""kill -9 before and after every effect of apply and of revert, then revert: no difference."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import BuiltinFunctionType, FrameType
+
+import pytest
+from change_host import (
+    AGENT,
+    SOCKET,
+    THREAD,
+    FakeKernel,
+    contents,
+    do_apply,
+    do_revert,
+    fast_directory,
+    make_host,
+    make_plan,
+)
+
+from agenttune.change.entry import Entry
+from agenttune.change.journal import read_journal
+from agenttune.errors import AgenttuneError, ExitCode
+from agenttune.policy.plan import KnobKind
+
+# Everything that apply and revert do to the world, as the functions of C that do it; FakeKernel
+# writes a knob by one rename. Reads are left out: the world is the same before and after one.
+EFFECTS = frozenset(
+    {
+        *("mkdir", "rename", "unlink", "fsync", "flock", "ftruncate", "pwrite"),
+        *("connect", "execute", "executemany", "executescript"),
+    }
+)
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    with fast_directory() as directory:
+        yield directory
+
+
+@pytest.fixture
+def kernel(place: Path) -> FakeKernel:
+    return make_host(place / "root")
+
+
+class Killer:
+    """A profiler that kills its process at point `at`, counting before and after each effect."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def __call__(self, _frame: FrameType, event: str, called: object) -> None:
+        if event not in ("c_call", "c_return") or not isinstance(called, BuiltinFunctionType):
+            return
+        if called.__name__ in EFFECTS:
+            if self.left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            self.left -= 1
+
+
+def survives(at: int, action: Callable[[], object]) -> bool:
+    """Run `action` in a child that dies at point `at`; True when it ended before."""
+    child = os.fork()
+    if child == 0:
+        sys.setprofile(Killer(at))
+        try:
+            action()
+        except AgenttuneError:
+            pass
+        finally:
+            sys.setprofile(None)
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFEXITED(status) or os.WTERMSIG(status) == signal.SIGKILL
+    return os.WIFEXITED(status)
+
+
+def kill_everywhere(action: Callable[[], object]) -> Iterator[int]:
+    """Kill `action` at point 0, 1, …; the body of the loop checks and cleans up after each."""
+    at = 0
+    while not survives(at, action):
+        yield at
+        at += 1
+
+
+def files_of(root: Path, entries: tuple[Entry, ...]) -> set[str]:
+    """The files that these entries may have changed."""
+    fixed = {
+        KnobKind.IRQBALANCE_BANS: SOCKET,
+        KnobKind.IRQ_THREAD_AFFINITY: f"/proc/{THREAD}/status",
+        KnobKind.TASK_AFFINITY: f"/proc/{AGENT}/status",
+    }
+    paths = set()
+    for entry in entries:
+        path = fixed.get(entry.knob.kind, entry.place)
+        if entry.knob.kind is KnobKind.VECTOR_AFFINITY:
+            path = f"/proc/irq/{entry.place}/smp_affinity_list"
+        paths.add(str((root / path[1:]).resolve().relative_to(root.resolve())))
+    return paths
+
+
+def check_covered(kernel: FakeKernel, state: Path, start: dict[str, bytes]) -> int:
+    """Every difference from the start has an intent on record; the number of differences."""
+    now = contents(kernel.root)
+    changed = {name for name in start if now.get(name) != start[name]} | (now.keys() - start.keys())
+    with read_journal(state) as journal:
+        made = journal.open_transactions() if journal else ()
+    assert changed <= files_of(kernel.root, made[0].open_entries if made else ())
+    return len(changed)
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["apply", "failing-apply"])
+def test_killed_apply(kernel: FakeKernel, place: Path, fails: bool) -> None:
+    """With a failing last write, the points after it are those of the roll-back."""
+    start, plan = contents(kernel.root), make_plan(kernel.root)
+    state = place / "state-0"
+
+    def action() -> None:
+        kernel.faults = {AGENT: errno.EINVAL} if fails else {}
+        do_apply(kernel, plan, state)
+
+    seen = set()
+    for at in kill_everywhere(action):
+        seen.add(check_covered(kernel, state, start))
+        assert do_revert(kernel, state).exit_code is ExitCode.OK
+        assert contents(kernel.root) == start, f"killed at point {at}"
+        state = place / f"state-{at + 1}"
+    assert at > 60
+    assert seen == set(range(10 if fails else 11))
+    assert (contents(kernel.root) == start) is fails
+
+
+def test_killed_revert(kernel: FakeKernel, place: Path) -> None:
+    start, plan = contents(kernel.root), make_plan(kernel.root)
+    state = place / "state"
+    do_apply(kernel, plan, state)
+    seen = set()
+    for at in kill_everywhere(lambda: do_revert(kernel, state)):
+        seen.add(check_covered(kernel, state, start))
+        assert do_revert(kernel, state).exit_code is ExitCode.OK
+        assert contents(kernel.root) == start, f"killed at point {at}"
+        do_apply(kernel, plan, state)
+    assert at > 40
+    assert seen == set(range(11))
+    assert contents(kernel.root) == start
