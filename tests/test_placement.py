@@ -101,6 +101,15 @@ def test_counts_balance_when_nothing_was_measured() -> None:
     assert "vectors are balanced by interrupts since boot" in plan.notes
 
 
+def test_a_moving_vector_takes_its_load_along() -> None:
+    vectors = [
+        vector(40, "3", "3", counts={0: 1000, 3: 10}),
+        vector(41, "1", "1", counts={1: 500}),
+        vector(42, "2", "2", counts={2: 600}),
+    ]
+    assert wanted(make_plan(host(topology(), vectors), away("3"))) == {"dev-40": "0"}
+
+
 def test_vectors_that_did_not_fire_are_spread() -> None:
     vectors = [vector(irq, "3", "3", counts={3: 0}) for irq in range(40, 46)]
     vectors += [vector(50, "0", "0", counts={0: 10**6})]
@@ -148,6 +157,12 @@ def test_both_directions_of_a_queue_move_together() -> None:
 def test_a_vector_joins_the_other_direction_of_its_queue() -> None:
     plan = make_plan(host(topology(), queue_vectors("3", "2")), away("3"))
     assert wanted(plan) == {"dev-40": "2"}
+
+
+def test_a_vector_does_not_join_its_queue_on_a_full_cpu() -> None:
+    full = [vector(irq, "2", "2") for irq in range(100, 299)]
+    plan = make_plan(host(topology(), [*full, *queue_vectors("3", "2")]), away("3"))
+    assert wanted(plan) == {"dev-40": "0"}
 
 
 def test_a_wider_mask_leaves_the_vectors_threads_to_follow() -> None:
@@ -230,6 +245,19 @@ def test_steering_masks_lose_the_agents_cores() -> None:
     plan = make_plan(machine, away("3", steer_rps=True, steer_xps=True))
     assert changes(plan, KnobKind.RPS_CPUS)["rx-0"].wanted == "0-2"
     assert changes(plan, KnobKind.XPS_CPUS)["tx-0"].wanted == "1"
+
+
+def test_a_send_queue_keeps_the_housekeeping_cpus_it_has() -> None:
+    machine = host(topology(), queue_vectors("2", "2"), interfaces=steered("1", "1,3"))
+    plan = make_plan(machine, away("3", steer_xps=True))
+    assert changes(plan, KnobKind.XPS_CPUS)["tx-0"].wanted == "1"
+
+
+def test_a_send_queue_does_not_follow_a_vector_that_cannot_leave() -> None:
+    managed = vector(40, "3", "3", interface="eth0", queue=0, movability=Movability.MANAGED)
+    machine = host(topology(), [managed], interfaces=steered("1", "3"))
+    plan = make_plan(machine, away("3", steer_xps=True))
+    assert changes(plan, KnobKind.XPS_CPUS)["tx-0"].wanted == "0-2"
 
 
 def test_steering_that_the_profile_leaves_stays() -> None:

@@ -11,7 +11,10 @@ from agenttune.host.host import Topology
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """CPUs that are equally near. `near` says how, for people; `local` to the device's node."""
+    """CPUs equally near; a CPU counts for the first tier that has it.
+
+    `near` says where they are, for people; `local`: on the device's node.
+    """
 
     cpus: CpuMask
     near: str
@@ -50,22 +53,21 @@ def node_cpus(topology: Topology) -> dict[int, CpuMask]:
 def device_tiers(
     allowed: CpuMask, node: int | None, nodes: dict[int, CpuMask], agent: Neighbourhood
 ) -> tuple[Tier, ...]:
-    """`allowed` in parts that do not overlap, for a device on `node` (None: unknown).
+    """Parts of `allowed` for a device on `node` (None: unknown), the last one all of it.
 
     The device's node comes before the agent's cache: its memory and doorbells are there. Inside
     the node the agent's L3 comes first: what a handler leaves there is warm when the agent wakes.
     A host of one node has no remote CPU, whatever its devices say of their node.
     """
     local, on_node = _local(allowed, node, nodes)
-    return _parts(
-        [
-            Tier(local & agent.l3, _near("in the agent's L3 cache", on_node), True),
-            Tier(local, _near(on_node), True),
-            Tier(allowed & agent.l3, _near("in the agent's L3 cache"), False),
-            Tier(allowed & agent.nodes, _near("on the agent's NUMA node"), False),
-            Tier(allowed, _near(), False),
-        ]
+    tiers = (
+        Tier(local & agent.l3, _near("in the agent's L3 cache", on_node), True),
+        Tier(local, _near(on_node), True),
+        Tier(allowed & agent.l3, _near("in the agent's L3 cache"), False),
+        Tier(allowed & agent.nodes, _near("on the agent's NUMA node"), False),
+        Tier(allowed, _near(), False),
     )
+    return tuple(tier for tier in tiers if tier.cpus)
 
 
 def _local(allowed: CpuMask, node: int | None, nodes: dict[int, CpuMask]) -> tuple[CpuMask, str]:
@@ -80,14 +82,3 @@ def _local(allowed: CpuMask, node: int | None, nodes: dict[int, CpuMask]) -> tup
 
 def _near(*where: str) -> str:
     return ", ".join(filter(None, where))
-
-
-def _parts(tiers: list[Tier]) -> tuple[Tier, ...]:
-    parts = []
-    taken = CpuMask()
-    for tier in tiers:
-        rest = tier.cpus - taken
-        if rest:
-            parts.append(Tier(rest, tier.near, tier.local))
-            taken |= rest
-    return tuple(parts)
