@@ -26,6 +26,11 @@ _SCHEMA_VERSION = 1
 _BUSY_TIMEOUT_S = 5.0
 # Settled transactions kept for a look back.
 _KEPT_TRANSACTIONS = 20
+# cell_size_check and trusted_schema guard against a damaged file, not against an attacker.
+_PRAGMAS = (
+    "PRAGMA journal_mode = DELETE; PRAGMA synchronous = EXTRA; "
+    "PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF;"
+)
 
 Statement = tuple[str, Sequence[Row]]
 
@@ -44,6 +49,7 @@ class Journal:
         self._connection = connection
         self._known: dict[int, Transaction] = {}
         with self._faults("read"):
+            connection.executescript(_PRAGMAS)
             self._check()
             self._known = {each.txn: each for each in self._load()}
 
@@ -191,7 +197,7 @@ def _connect(handle: int, path: Path) -> sqlite3.Connection:
             f"{path}: damaged: it is empty",
             hint=f"A journal is never empty; what it held is lost. Move {path} away.",
         )
-    connection = _open_database(path, "rw")
+    connection = _open_database(path)
     now = path.lstat()
     if (now.st_dev, now.st_ino) != (checked.st_dev, checked.st_ino):
         connection.close()
@@ -206,9 +212,9 @@ def _create(handle: int, directory: Path) -> None:
         for leftover in (new, new.with_name(new.name + _ROLLBACK_SUFFIX)):
             leftover.unlink(missing_ok=True)
         os.close(os.open(new.name, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600, dir_fd=handle))
-        with closing(_open_database(new, "rw")) as connection:
+        with closing(_open_database(new)) as connection:
             connection.executescript(
-                f"BEGIN; {rows.SCHEMA} PRAGMA application_id = {_APPLICATION_ID};"
+                f"{_PRAGMAS} BEGIN; {rows.SCHEMA} PRAGMA application_id = {_APPLICATION_ID};"
                 f"PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;"
             )
         new.rename(path)
@@ -217,23 +223,12 @@ def _create(handle: int, directory: Path) -> None:
         raise _cannot(path, "make", error) from error
 
 
-def _open_database(path: Path, mode: str) -> sqlite3.Connection:
+def _open_database(path: Path) -> sqlite3.Connection:
+    name = f"file:{quote(str(path.absolute()))}?mode=rw"
     try:
-        connection = sqlite3.connect(
-            f"file:{quote(str(path.absolute()))}?mode={mode}",
-            uri=True,
-            timeout=_BUSY_TIMEOUT_S,
-            isolation_level=None,
-        )
+        return sqlite3.connect(name, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
     except sqlite3.Error as error:
         raise _cannot(path, "open", error) from error
-    with suppress(sqlite3.DatabaseError):
-        # A damaged file fails here first; Journal's own check reports it with the manual plan.
-        connection.execute("PRAGMA journal_mode = DELETE")
-    connection.execute("PRAGMA synchronous = EXTRA")
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA cell_size_check = ON")
-    return connection
 
 
 def _cannot(path: Path, doing: str, error: Exception) -> JournalError:

@@ -65,8 +65,7 @@ def locked(directory: int, path: Path, timeout_s: float | None) -> Iterator[None
                 f"{path}: {holder(directory)} holds the lock",
                 hint="Wait for it or end it, then try again; 'agenttune status' needs no lock.",
             )
-        os.ftruncate(file, 0)
-        os.pwrite(file, f"{os.getpid()} {_own_command()}\n".encode(), 0)
+        _sign(file, path)
         yield
     finally:
         os.close(file)
@@ -113,6 +112,18 @@ def _take(file: int, timeout_s: float | None) -> bool:
             if time.monotonic() >= deadline:
                 return False
         time.sleep(_POLL_S)
+
+
+def _sign(file: int, path: Path) -> None:
+    """Leave our name for those who wait."""
+    try:
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"{os.getpid()} {_own_command()}\n".encode(), 0)
+    except OSError as error:
+        raise JournalError(
+            f"{path / LOCK_FILE}: cannot write: {error.strerror}",
+            hint="Check free space and the disk; no knob is written without the journal.",
+        ) from error
 
 
 def _own_command() -> str:
