@@ -76,6 +76,25 @@ def test_numbers_of_absurd_length_are_left_out(lines: list[bytes]) -> None:
     assert list(parse_rows(lines)) == []
 
 
+@pytest.mark.parametrize(
+    "tail",
+    [
+        # Two counts without a space between them.
+        b" 123456789012345678901  chip 1-edge a\n",
+        # A letter beside a zero, where no digit draws the eye.
+        b"         x0          5  chip 1-edge a\n",
+        b"          0         x0  chip 1-edge a\n",
+    ],
+)
+def test_columns_that_only_look_right_are_left_out(tail: bytes) -> None:
+    assert list(parse_rows([header([0, 1]), b" 24:" + tail])) == []
+
+
+def test_two_numbers_in_one_column_do_not_crash() -> None:
+    (row,) = parse_rows([header([0, 1]), b" 24:       1  2          5  chip\n"])
+    assert row.counts == {0: 1, 1: 2}
+
+
 def test_a_row_without_text_after_its_counts() -> None:
     (row,) = parse_rows([header([0, 4]), b"          HI:          0          9\n"])
     assert row == CounterRow("HI", {4: 9}, "")

@@ -65,6 +65,15 @@ def test_nvme_queues_are_managed_and_named_by_blk_mq(root: Path) -> None:
     assert host.blocks[0].queues[2].cpus == third.affinity
 
 
+def test_a_cpu_list_cut_at_one_page_is_unknown(root: Path) -> None:
+    queue = root / "sys/block/nvme0n1/mq/0/cpu_list"
+    queue.write_text(", ".join(str(cpu) for cpu in range(1024))[:4095] + "\n")
+    queues = read_host(root).blocks[0].queues
+    assert queues is not None
+    assert queues[0].cpus is None
+    assert queues[1].cpus is not None
+
+
 def test_before_6_12_the_same_host_reads_the_same(root: Path) -> None:
     before = {v.key: v.movability for v in read_host(root).vectors}
     open_all_files(root)
@@ -98,14 +107,14 @@ def test_identity_is_the_same_without_sysfs_facts(root: Path) -> None:
 @pytest.mark.parametrize("chip", ["PCI-MSI", "IR-PCI-MSI"])
 def test_before_6_2_the_index_is_in_the_low_bits(root: Path, chip: str) -> None:
     """hwirq = index | devfn and bus << 11 | domain << 27 (drivers/pci/msi/irqdomain.c, v6.1)."""
-    hwirq = 1 | 0x0200 << 11
+    hwirq = 2047 | 0x0200 << 11
     rewrite_interrupts(
         root,
         "PCI-MSIX-0000:02:00.0   1-edge      eth1-TxRx-1",
         f"{chip} {hwirq}-edge      eth1-TxRx-1",
     )
     found = vector(read_host(root), "eth1-TxRx-1")
-    assert found.key == VectorKey("0000:02:00.0", 1, "eth1-TxRx-1")
+    assert found.key == VectorKey("0000:02:00.0", 2047, "eth1-TxRx-1")
     assert found.chip == chip
 
 
