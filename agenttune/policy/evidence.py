@@ -58,7 +58,7 @@ def of_vector(evidence: Evidence, vector: Vector, cpus: CpuMask) -> tuple[str, .
         return ()
     counts = [(vector.counts[cpu], cpu) for cpu in cpus if vector.counts.get(cpu)]
     return tuple(
-        f"{count} interrupts on CPU {cpu} since boot"
+        f"{_interrupts(count)} on CPU {cpu} since boot"
         for count, cpu in sorted(counts, reverse=True)[:SHOWN_CPUS]
     )
 
@@ -66,7 +66,11 @@ def of_vector(evidence: Evidence, vector: Vector, cpus: CpuMask) -> tuple[str, .
 def _measured(evidence: Evidence, time_ns: int, count: int, cpu: int) -> str:
     cpu_ns = evidence.hardirq_ns[cpu]
     share = f"{100 * time_ns / cpu_ns:.1f} % of " if cpu_ns else "no part of "
-    return f"{share}CPU {cpu}'s hardirq time in {evidence.seconds} ({count} interrupts)"
+    return f"{share}CPU {cpu}'s hardirq time in {evidence.seconds} ({_interrupts(count)})"
+
+
+def _interrupts(count: int) -> str:
+    return "1 interrupt" if count == 1 else f"{count} interrupts"
 
 
 def of_target(evidence: Evidence, cpu: int, near: str) -> tuple[str, ...]:

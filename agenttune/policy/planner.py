@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Planner: Host, Profile and Measurement to Plan, without touching anything."""
+"""Planner: a Host under a Profile to a Plan, without touching anything.
+
+The order of changes: irqbalance's bans first, or it moves a vector again before its ban. Host-wide
+limits next, with the default affinity, so that a device that appears meanwhile starts right. Then
+the vectors, their threads, and the packet steering that follows them. The agent is pinned last,
+onto CPUs that are quiet by then.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +30,7 @@ from agenttune.policy.vectors import vector_change
 def make_plan(host: Host, profile: Profile, measurement: Measurement | None = None) -> Plan:
     """What `profile` asks of `host`, in the order to apply it. Raises PlanRefused.
 
-    The order: irqbalance's bans first, or it moves a vector again before its ban. Host-wide limits
-    and the default affinity next, so that a device that appears meanwhile starts right. Then the
-    vectors, their threads, and the packet steering that follows them. The agent is pinned last,
-    onto CPUs that are quiet by then. Planning again on the changed host gives no change.
+    Planning again on the changed host gives no change.
     """
     host = replace(host, vectors=tuple(sorted(host.vectors, key=_device_order)))
     roles = cpu_roles(host, profile, measurement)
@@ -35,9 +38,8 @@ def make_plan(host: Host, profile: Profile, measurement: Measurement | None = No
     moves = _moves(host, profile, roles, loads)
     placed = profile.placement is not None
     budgets, budget_notes = budget_changes(host, profile.softirq, measurement)
-    threads, thread_notes = (
-        thread_changes(host, roles, [move.vector.irq for move in moves]) if placed else ((), ())
-    )
+    moved = [move.vector.irq for move in moves]
+    threads, thread_notes = thread_changes(host, roles, moved) if placed else ((), ())
     changes = (
         *irqbalance_bans(host, moves),
         *budgets,
@@ -58,16 +60,17 @@ def make_plan(host: Host, profile: Profile, measurement: Measurement | None = No
         notes=(
             *roles.notes,
             *_basis_notes(host, loads, moves, measurement),
-            *unsure_notes(moves),
-            *(unread_notes(host) if placed else ()),
             *budget_notes,
             *thread_notes,
-            *(threaded_notes(host) if placed else ()),
+            *(_placing_notes(host, roles) if placed else ()),
             *rival_notes(host, changes),
-            *(irqbalance_notes(host, roles) if placed else ()),
             *_pin_notes(host, profile),
         ),
     )
+
+
+def _placing_notes(host: Host, roles: Roles) -> tuple[str, ...]:
+    return (*unread_notes(host), *threaded_notes(host), *irqbalance_notes(host, roles))
 
 
 def _device_order(vector: Vector) -> tuple[str, int, str]:
@@ -125,4 +128,4 @@ def _basis_notes(
         notes.append(f"vectors are balanced by {basis}")
     if measurement and host.boot_id and measurement.boot_id not in (None, host.boot_id):
         notes.append("the measurement is from another boot: vectors are matched by device")
-    return tuple(notes)
+    return (*notes, *unsure_notes(moves))
