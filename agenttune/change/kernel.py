@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from agenttune.errors import HostError
@@ -89,6 +90,8 @@ class Kernel:
             stream.connect(self.tree.path(socket_path))
             stream.sendmsg([command.encode()], ancillary)
             reply = b""
-            while chunk := stream.recv(_READ_BYTES):
-                reply += chunk
+            # A daemon that reads only part of a command resets the connection when it closes.
+            with suppress(ConnectionResetError):
+                while chunk := stream.recv(_READ_BYTES):
+                    reply += chunk
         return reply.decode()

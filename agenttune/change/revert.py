@@ -181,6 +181,8 @@ def _write_back(kernel: Kernel, found: Restoration) -> Restoration:
         refusal = classify(entry.knob, error)
         detail = f"restoring {entry.before!r} failed: {refusal}. {refusal.remedy}"
         return replace(found, outcome=Outcome.FAILED, detail=detail)
+    except HostError as error:
+        return replace(found, outcome=Outcome.FAILED, detail=f"{error.message}. {error.hint}")
     return found
 
 

@@ -44,7 +44,8 @@ def cancel(timer: str) -> None:
     if timer.startswith(_UNIT):
         name = timer.removeprefix(_UNIT)
         command = ["systemctl", "stop", f"{name}.timer"]
-        subprocess.run(command, capture_output=True, check=False)
+        with suppress(FileNotFoundError):
+            subprocess.run(command, capture_output=True, check=False)
         return
     pid, _, start_ticks = timer.removeprefix(_WATCHDOG).partition("@")
     stat = task_stat(Kernel(), int(pid))

@@ -52,6 +52,18 @@ def _read(kernel: Kernel, place: str) -> str:
 
 def _write(kernel: Kernel, place: str, value: str) -> None:
     """Replace the whole list: irqbalance forgets the old one at every such command."""
+    old = _read(kernel, place)
+    _tell(kernel, place, value)
+    if _read(kernel, place) != value:
+        _tell(kernel, place, old)
+        raise HostError(
+            f"irqbalance did not take a list of {len(_split(value))} interrupts to leave alone",
+            hint="Up to 1.9.4 it cuts a command at 500 bytes. Update it, or stop it: "
+            "systemctl stop irqbalance.",
+        )
+
+
+def _tell(kernel: Kernel, place: str, value: str) -> None:
     kernel.ask(_socket(place), f"settings ban irqs {value.replace(',', ' ') or 'NONE'}")
 
 
