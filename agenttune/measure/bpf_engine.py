@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Mapping
@@ -33,33 +34,40 @@ class _Window(Structure):
 
 
 class BpfEngine:
-    """See Engine. `entries` overrides the maps' sizes."""
+    """See Engine. `entries` overrides the maps' sizes, `path` the object file."""
 
     name = "libbpf"
 
-    def __init__(self, chosen: Filter, entries: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, chosen: Filter, entries: Mapping[str, int] | None = None, path: Path = OBJECT
+    ) -> None:
         """Raises HostError: no libbpf, no BTF, no privilege, no object, or a refusal to load."""
         _check_host()
-        self._stack = ExitStack()
-        with ExitStack() as undo:
-            undo.callback(self.close)
+        self._closed_ns = 0
+        self._misses_before = 0
+        self._seed: Program | None = None
+        self._attached: list[Program] = []
+        self._missing: list[Missing] = []
+        with ExitStack() as stack:
             self._library = Libbpf()
-            self._stack.callback(self._library.close)
+            stack.callback(self._library.close)
             try:
+                self._object = Object(self._library, path)
+                stack.callback(self._object.close)
                 self._start(chosen, {**_map_sizes(), **(entries or {})})
             except OSError as error:
                 raise self._refusal(error) from error
-            undo.pop_all()
+            self._stack = stack.pop_all()
 
     def open_window(self) -> None:
         self._misses_before = self._recursion_misses()
-        self._window.set(0, _Window(1))
+        self._set_window(True)
         if self._seed:
             for cpu in CpuMask.parse_list(_ONLINE.read_text()):
-                self._seed.run_on(cpu)
+                _run_if_online(self._seed, cpu)
 
     def close_window(self) -> None:
-        self._window.set(0, _Window(0))
+        self._set_window(False)
         self._closed_ns = time.monotonic_ns()
 
     def counters(self) -> Counters:
@@ -71,21 +79,16 @@ class BpfEngine:
         self._stack.close()
 
     def _start(self, chosen: Filter, entries: Mapping[str, int]) -> None:
-        self._object = Object(self._library, OBJECT)
-        self._stack.callback(self._object.close)
-        self._closed_ns = 0
-        self._misses_before = 0
-        self._seed: Program | None = None
-        self._attached: list[Program] = []
-        self._missing: list[Missing] = []
         loaded = self._choose_programs(bool(chosen))
         for name, size in entries.items():
             self._object.map(name).resize(size)
         _fill_params(self._object.map(".rodata.params").initial(layout.Params), chosen)
         self._object.load()
-        self._window = self._object.map(".data.window")
         for program in loaded:
             self._attach(program)
+
+    def _set_window(self, opened: bool) -> None:
+        self._object.map(".data.window").set(0, _Window(opened))
 
     def _choose_programs(self, has_agents: bool) -> list[Program]:
         """Leave out what this kernel or this measurement has no use for."""
@@ -146,11 +149,18 @@ def _check_host() -> None:
         )
 
 
+def _run_if_online(program: Program, cpu: int) -> None:
+    try:
+        program.run_on(cpu)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+
+
 def _map_sizes() -> dict[str, int]:
     """Room for every vector on two CPUs, and for what comes up inside the window."""
     cpus = os.cpu_count() or 1
-    with Path("/proc/interrupts").open() as rows:
-        vectors = sum(row.split(":", 1)[0].strip().isdigit() for row in rows)
+    vectors = sum(entry.name.isdigit() for entry in Path("/proc/irq").iterdir())
     return {
         "irqs": 2 * vectors + 4 * cpus + 64,
         "napis": 4 * cpus + 64,

@@ -50,7 +50,9 @@ def figures(counters: Counters, window: Window, host: Host | None) -> Measuremen
             SoftirqLoad(load.vector, load.cpu, load.count, load.times.total, load.ksoftirqd_ns)
             for load in counters.softirqs
         ),
-        napi=tuple(sorted(_napis(counters, window.netns), key=lambda load: (load.device, load.cpu))),
+        napi=tuple(
+            sorted(_napis(counters, window.netns), key=lambda load: (load.device, load.cpu))
+        ),
         agents=counters.agents,
         squeezes=tuple(_squeezes(window)),
         distributions=tuple(_distributions(counters, keys, window.netns)),

@@ -82,7 +82,7 @@ def _cgroup_id(selector: Selector) -> int:
     except OSError as error:
         raise InputError(
             f"agent selector {selector}: no such cgroup below {mount}",
-            hint="Use the path after '0::' in /proc/PID/cgroup; version 1 hierarchies do not count.",
+            hint="Use the path after '0::' in /proc/PID/cgroup; version 1 paths do not count.",
         ) from error
 
 

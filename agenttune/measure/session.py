@@ -33,16 +33,17 @@ class Session:
     def __init__(self, selectors: Sequence[Selector] = (), host: Host | None = None) -> None:
         self._selectors = tuple(selectors)
         self._host = host
-        self._stack = ExitStack()
         self._closed_ns: int | None = None
         self._squeezes_after: Mapping[int, int] | None = None
 
     def __enter__(self) -> Session:
-        self._engine = open_engine(resolve(self._selectors))
-        self._stack.callback(self._engine.close)
-        self._squeezes_before = _time_squeezes()
-        self._opened_ns = time.monotonic_ns()
-        self._engine.open_window()
+        with ExitStack() as stack:
+            self._engine = open_engine(resolve(self._selectors))
+            stack.callback(self._engine.close)
+            self._squeezes_before = _time_squeezes()
+            self._opened_ns = time.monotonic_ns()
+            self._engine.open_window()
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(

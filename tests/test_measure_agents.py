@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which tasks count as agents, how long they run, and what woke them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from measure_loads import (
+    COMM,
+    LATE_THREAD,
+    PIPE_READER,
+    SLEEPER,
+    SPINNER,
+    UDP_READER,
+    agent,
+)
+
+from agenttune.errors import InputError
+from agenttune.host.selector import Selector
+from agenttune.measure.bpf_engine import BpfEngine
+from agenttune.measure.filter import Filter, resolve
+from agenttune.measure.measurement import Measurement
+from agenttune.measure.session import Session
+
+pytestmark = pytest.mark.bpf
+
+TURNS = 100
+BY_COMM = Selector.parse(f"comm:{COMM}")
+
+
+def wakeups(found: Measurement) -> dict[str, int]:
+    """Samples by the waker's context."""
+    return {
+        distribution.subject: distribution.histogram.count
+        for distribution in found.distributions
+        if distribution.metric == "wakeup-latency"
+    }
+
+
+def mostly(found: Measurement, context: str) -> bool:
+    """At most one waking in ten is another's: the agent's start and end, page faults, locks."""
+    counts = wakeups(found)
+    return counts.get(context, 0) >= TURNS * 0.95 and sum(counts.values()) <= TURNS * 1.1
+
+
+def test_a_timer_wakes_from_hardirq() -> None:
+    with agent(SLEEPER, TURNS) as sleeper, Session([BY_COMM]) as session:
+        sleeper.hear()
+        sleeper.poke()
+        sleeper.hear()
+        session.stop()
+        assert mostly(session.read(), "hardirq"), wakeups(session.read())
+
+
+def test_a_pipe_partner_wakes_from_its_task() -> None:
+    with agent(PIPE_READER, TURNS) as reader, Session([BY_COMM]) as session:
+        reader.hear()
+        for _ in range(TURNS + 1):
+            reader.poke()
+            time.sleep(0.001)
+        reader.hear()
+        session.stop()
+        assert mostly(session.read(), "task"), wakeups(session.read())
+
+
+def test_a_datagram_wakes_from_its_softirq() -> None:
+    """Loopback delivers in NET_RX on the sender's CPU; the sender is not the waker."""
+    with (
+        agent(UDP_READER, TURNS) as reader,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+        Session([BY_COMM]) as session,
+    ):
+        port = int(reader.hear())
+        reader.poke()
+        for _ in range(TURNS):
+            time.sleep(0.001)
+            sender.sendto(b"x", ("127.0.0.1", port))
+        reader.hear()
+        session.stop()
+        assert mostly(session.read(), "softirq NET_RX"), wakeups(session.read())
+
+
+def test_waking_latency_is_below_the_loop_it_is_part_of() -> None:
+    with agent(SLEEPER, TURNS) as sleeper, Session([BY_COMM]) as session:
+        sleeper.hear()
+        begin = time.monotonic_ns()
+        sleeper.poke()
+        sleeper.hear()
+        length = time.monotonic_ns() - begin
+        session.stop()
+        found = session.read()
+    latencies = [d.histogram for d in found.distributions if d.metric == "wakeup-latency"]
+    assert 0 < sum(histogram.total for histogram in latencies) < length
+
+
+def test_a_thread_of_the_window_counts_from_its_renaming() -> None:
+    with agent(LATE_THREAD) as process, Session([BY_COMM]) as session:
+        process.hear()
+        before = session.read()
+        process.poke()
+        process.hear()
+        session.stop()
+        found = session.read()
+    # The process has the watched name only until it renames itself, before the window's work.
+    ran = run_ns(found, process.pid) - run_ns(before, process.pid)
+    assert 0.1e9 < ran <= found.window_ns
+
+
+def test_all_threads_of_a_pid_count_also_new_ones() -> None:
+    with agent(LATE_THREAD) as process:
+        process.hear()
+        with Session([Selector.parse(f"pid:{process.pid}")]) as session:
+            process.poke()
+            process.hear()
+            session.stop()
+            found = session.read()
+    names = {load.comm for load in found.agents}
+    assert {load.tgid for load in found.agents} == {process.pid}
+    assert {"at-test-other", COMM} <= names
+
+
+def test_nobody_counts_without_a_match() -> None:
+    with agent(SLEEPER, 10) as sleeper, Session([Selector.parse("comm:at-nobody")]) as session:
+        sleeper.hear()
+        sleeper.poke()
+        sleeper.hear()
+        found = session.read()
+    assert found.agents == ()
+    assert wakeups(found) == {}
+
+
+def test_the_measuring_process_is_no_agent() -> None:
+    name = Path("/proc/self/comm").read_text().strip()
+    with Session([Selector.parse(f"comm:{name}")]) as session:
+        time.sleep(0.05)
+        assert os.getpid() not in {load.tgid for load in session.read().agents}
+
+
+def run_ns(found: Measurement, pid: int) -> int:
+    return sum(load.run_ns for load in found.agents if load.tgid == pid)
+
+
+def test_a_turn_is_its_own_time_and_what_was_stolen() -> None:
+    """A real-time agent holds its CPU over the whole window, without one switch.
+
+    Its own time and the stolen time then are the window; and the stolen time, kept by the frames'
+    clock, is the sum of each interrupt's own time, so nested time is in it once.
+    """
+    with agent(SPINNER) as spinner:
+        spinner.hear()
+        with Session([BY_COMM]) as session:
+            time.sleep(0.3)
+            session.stop()
+            found = session.read()
+        spinner.hear()
+    (load,) = found.agents
+    assert load.tgid == spinner.pid
+    whole = load.run_ns + load.stolen_ns
+    assert 0.98 * found.window_ns <= whole <= found.window_ns
+    interrupts = (*found.vectors, *found.softirqs, *found.arch_interrupts)
+    sum_ns = sum(part.time_ns for part in interrupts if part.cpu == load.cpu)
+    assert sum_ns > 0
+    # One softirq and one hardirq may be cut at each edge of the turn.
+    assert abs(sum_ns - load.stolen_ns) <= 0.02 * sum_ns + 200_000
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Path]:
+    """Two nested cgroups; the inner one takes the agent."""
+    mounts = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
+    mount = next((Path(fields[1]) for fields in mounts if fields[2] == "cgroup2"), None)
+    assert mount is not None, "this test needs cgroup version 2 mounted"
+    outer = mount / f"at-test-{os.getpid()}"
+    inner = outer / "inner"
+    inner.mkdir(parents=True)
+    yield inner
+    inner.rmdir()
+    outer.rmdir()
+
+
+def test_a_cgroup_selects_what_is_below_it(cgroup: Path) -> None:
+    with agent(SLEEPER, TURNS) as sleeper, agent(SLEEPER, TURNS) as outsider:
+        sleeper.hear()
+        outsider.hear()
+        (cgroup / "cgroup.procs").write_text(str(sleeper.pid))
+        with Session([Selector.parse(f"cgroup:/{cgroup.parent.name}")]) as session:
+            for process in (sleeper, outsider):
+                process.poke()
+            for process in (sleeper, outsider):
+                process.hear()
+            session.stop()
+            found = session.read()
+    assert {load.tgid for load in found.agents} == {sleeper.pid}
+    assert mostly(found, "hardirq"), wakeups(found)
+
+
+def test_a_unit_is_the_cgroup_of_that_name(cgroup: Path) -> None:
+    unit = cgroup / "at-test.service"
+    unit.mkdir()
+    try:
+        assert resolve([Selector.parse("unit:at-test.service")]).cgroups == (unit.stat().st_ino,)
+    finally:
+        unit.rmdir()
+    with pytest.raises(InputError, match="no cgroup of that name"):
+        resolve([Selector.parse("unit:at-test.service")])
+
+
+def test_what_does_not_fit_is_lost_and_said() -> None:
+    """Two agents, room for one."""
+    engine = BpfEngine(Filter(comms=(b"at-test-1", b"at-test-2")), {"agents": 1})
+    try:
+        with agent(SLEEPER, 20, "at-test-1") as one, agent(SLEEPER, 20, "at-test-2") as two:
+            one.hear()
+            two.hear()
+            engine.open_window()
+            for process in (one, two):
+                process.poke()
+            for process in (one, two):
+                process.hear()
+            engine.close_window()
+        counters = engine.counters()
+    finally:
+        engine.close()
+    assert len({(load.comm, load.cpu) for load in counters.agents}) >= 1
+    assert counters.coverage.lost >= 20
