@@ -107,17 +107,17 @@ def test_no_header_means_no_rows() -> None:
 @pytest.mark.parametrize(
     ("line", "row"),
     [
-        # 11 columns: kernels 3.11 to 5.9.
+        # 11 columns, without the CPU.
         (
             b"0000000a 00000001 00000002 0 0 0 0 0 00000000 00000003 00000004\n",
             SoftnetRow(4, 10, 1, 2, 3, 4, None),
         ),
-        # 13 columns: 5.10 to 6.9; the last is the CPU.
+        # 13 columns; the last is the CPU.
         (
             b"0000000a 00000001 00000002 0 0 0 0 0 0 00000003 00000004 00000005 00000007\n",
             SoftnetRow(7, 10, 1, 2, 3, 4, 5),
         ),
-        # 15 columns: since 6.10.
+        # 15 columns, as 6.12 has them; the CPU is still the 13th.
         (
             b"0000000a 00000001 00000002 0 0 0 0 0 0 3 4 5 00000007 00000005 00000000\n",
             SoftnetRow(7, 10, 1, 2, 3, 4, 5),

@@ -186,6 +186,26 @@ def test_one_of_two_interfaces_must_be_named(root: Path) -> None:
     assert vector(read_host(root), "mlx4-0@0000:01:00.0").interface is None
 
 
+def test_a_hidden_multipath_disk_has_its_public_name(root: Path) -> None:
+    link = root / "sys/block/nvme0n1"
+    link.rename(root / "sys/block/nvme0c0n1")
+    host = read_host(root)
+    assert vector(host, "nvme0q1").block == "nvme0n1"
+    assert [block.name for block in host.blocks] == ["nvme0c0n1"]
+
+
+def test_a_closed_hpet_msi_is_no_managed_one(root: Path) -> None:
+    rewrite_interrupts(
+        root, "PCI-MSIX-0000:01:00.0   2-edge      eth0\n", "HPET-MSI   2-edge      hpet2\n"
+    )
+    irq = FIRST_IRQ + 2
+    (root / f"sys/bus/pci/devices/0000:01:00.0/msi_irqs/{irq}").unlink()
+    (root / f"proc/irq/{irq}/smp_affinity_list").chmod(0o444)
+    found = vector(read_host(root), "hpet2")
+    assert found.key == VectorKey("HPET-MSI", 2, "hpet2")
+    assert found.movability is Movability.PER_CPU
+
+
 def test_the_device_behind_virtio_gives_the_driver(root: Path) -> None:
     pci = root / "sys/devices/pci0000:01/0000:01:00.0"
     (pci / "driver").unlink()

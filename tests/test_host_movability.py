@@ -17,7 +17,7 @@ NVME = Evidence(
     affinity=CPU0,
     writable=True,
     file_missing=False,
-    msi=True,
+    pci=True,
     driver="nvme",
 )
 SPREAD = frozenset({CPU0, CPU1})
@@ -44,7 +44,7 @@ def test_a_kernel_that_tells_by_mode_is_believed() -> None:
 
 
 def test_a_closed_file_of_no_msi_is_fixed_to_its_cpu() -> None:
-    timer = replace(NVME, action="timer", driver=None, msi=False, writable=False)
+    timer = replace(NVME, action="timer", driver=None, pci=False, writable=False)
     assert classify(timer, FileModes.TELLING, frozenset()) is Movability.PER_CPU
 
 
@@ -72,6 +72,20 @@ def test_before_6_12_a_queue_without_evidence_is_unknown() -> None:
 def test_before_6_12_other_vectors_are_movable(driver: str | None, action: str) -> None:
     vector = replace(NVME, driver=driver, action=action)
     assert classify(vector, FileModes.SILENT, SPREAD) is Movability.MOVABLE
+
+
+@pytest.mark.parametrize(
+    ("action", "pci", "expected"),
+    [
+        ("timer", False, Movability.PER_CPU),
+        ("hpet2", False, Movability.PER_CPU),
+        ("timer", True, Movability.MOVABLE),
+        ("timers", False, Movability.MOVABLE),
+    ],
+)
+def test_before_6_12_timers_are_fixed(action: str, pci: bool, expected: Movability) -> None:
+    vector = replace(NVME, driver=None, action=action, pci=pci)
+    assert classify(vector, FileModes.SILENT, SPREAD) is expected
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,8 @@ def parse_rows(lines: Iterable[bytes]) -> Iterator[CounterRow]:
 def parse_softnet(lines: Iterable[bytes], online: CpuMask) -> tuple[SoftnetRow, ...]:
     """softnet_stat in any of its forms, told by the number of columns. Raises ValueError.
 
-    9 columns; 11 from 3.11 (received_rps, flow_limit); 13 from 5.10 (backlog, CPU); 15 from 6.10
-    (the backlog's two queues): softnet_seq_show() in net/core/net-procfs.c.
+    9 columns; 11 with received_rps and flow_limit; 13 with backlog and CPU (commit 7d58e6555870);
+    15 with the backlog's two queues (v6.12): softnet_seq_show() in net/core/net-procfs.c.
     """
     rows = [[int(word, 16) for word in line.split()] for line in lines]
     order = list(online)

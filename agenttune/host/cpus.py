@@ -55,7 +55,7 @@ def read_topology(tree: Tree) -> Topology:
 
 
 def _online(tree: Tree, present: list[int]) -> CpuMask:
-    """Kernels before 2.6.26 have no list; there, a CPU without an 'online' file cannot go down."""
+    """Old kernels have no list; there, a CPU without an 'online' file cannot go down."""
     listed = tree.mask_list(f"{_CPU}/online")
     if listed is not None:
         return listed

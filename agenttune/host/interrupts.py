@@ -34,6 +34,9 @@ _DEBUG = "/sys/kernel/debug/irq/irqs"
 _ROW = re.compile(
     r"(?P<chip>\S.*?)\s+(?P<hwirq>[0-9]{1,19})(?:-\S+|\s+(?:Edge|Level))\s+(?P<actions>\S.*)"
 )
+# One path of a multipath namespace, 'nvme0c1n2', is hidden: people know it as 'nvme0n2'
+# (nvme_alloc_ns(), drivers/nvme/host/core.c, v6.1).
+_HIDDEN_PATH = re.compile(r"(nvme\d+)c\d+(n\d+)")
 # pci_msi_domain_calc_hwirq() puts the table index into the low 11 bits before 6.2; later kernels
 # have nothing else there (drivers/pci/msi/irqdomain.c).
 _MSI_INDEX = 0x7FF
@@ -159,7 +162,7 @@ def _resolve(tree: Tree, raws: Sequence[_Raw], devices: Devices) -> tuple[Vector
             affinity=raw.affinity,
             writable=raw.writable,
             file_missing=files and raw.writable is None and not _has_file(tree, raw.irq),
-            msi=owner is not None or "MSI" in raw.chip,
+            pci=owner is not None or "PCI-MSI" in raw.chip,
             driver=owner.pci.driver if owner else None,
             debugfs=tree.read(f"{_DEBUG}/{raw.irq}") if debugfs else None,
         )
@@ -184,7 +187,7 @@ def _owners(devices: Devices, raws: Iterable[_Raw]) -> dict[int, _Owner]:
         owner = _Owner(
             pci=pci,
             interfaces=tuple(i.name for i in interfaces.get(pci.address, ())),
-            disks=tuple(disk.name for disk in disks),
+            disks=tuple(_HIDDEN_PATH.sub(r"\1\2", disk.name) for disk in disks),
             spread=mirrored(queues, {affinities[i] for i in pci.irqs if i in affinities}),
         )
         owners.update(dict.fromkeys(pci.irqs, owner))

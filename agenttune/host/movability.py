@@ -39,6 +39,9 @@ _MANAGING_DRIVERS = frozenset(
 # irq_affinity.pre_vectors of those drivers: never managed (drivers/nvme/host/pci.c,
 # drivers/virtio/virtio_pci_common.c, drivers/scsi/virtio_scsi.c).
 _PRE_VECTOR = re.compile(r"nvme\d+q0|virtio\d+-(config|control|event)")
+# x86's timers, requested with IRQF_NOBALANCING: setup_default_timer_irq() in
+# arch/x86/kernel/time.c, hpet_setup_irq() in arch/x86/kernel/hpet.c, v6.1.
+_TIMER = re.compile(r"timer|hpet\d+")
 
 
 class FileModes(Enum):
@@ -57,6 +60,7 @@ class FileModes(Enum):
 class Evidence:
     """What is known of one vector. `writable` None: its affinity file could not be read.
 
+    `pci`: it is the MSI of a PCI device, the only kind of vector that the kernel manages here.
     `debugfs` is the text of /sys/kernel/debug/irq/irqs/N, where the kernel has that.
     """
 
@@ -64,7 +68,7 @@ class Evidence:
     affinity: CpuMask | None
     writable: bool | None
     file_missing: bool
-    msi: bool
+    pci: bool
     driver: str | None
     debugfs: str | None = None
 
@@ -86,10 +90,17 @@ def classify(evidence: Evidence, modes: FileModes, spread: Set[CpuMask]) -> Mova
         return Movability.UNKNOWN
     if not evidence.writable:
         # __irq_can_set_affinity(): managed, per-CPU or IRQF_NOBALANCING (kernel/irq/manage.c).
-        return Movability.MANAGED if evidence.msi else Movability.PER_CPU
-    if modes is FileModes.TELLING or evidence.driver not in _MANAGING_DRIVERS:
+        return Movability.MANAGED if evidence.pci else Movability.PER_CPU
+    if modes is FileModes.TELLING:
         return Movability.MOVABLE
-    if _PRE_VECTOR.fullmatch(evidence.action):
+    return _by_habit(evidence, spread)
+
+
+def _by_habit(evidence: Evidence, spread: Set[CpuMask]) -> Movability:
+    """Before 6.12 nothing says it, but drivers are known and blk-mq shows its own masks."""
+    if not evidence.pci and _TIMER.fullmatch(evidence.action):
+        return Movability.PER_CPU
+    if evidence.driver not in _MANAGING_DRIVERS or _PRE_VECTOR.fullmatch(evidence.action):
         return Movability.MOVABLE
     return Movability.MANAGED if evidence.affinity in spread else Movability.UNKNOWN
 
@@ -97,7 +108,7 @@ def classify(evidence: Evidence, modes: FileModes, spread: Set[CpuMask]) -> Mova
 def mirrored(queues: Set[CpuMask], affinities: Set[CpuMask]) -> Set[CpuMask]:
     """The blk-mq masks of a device if each is some vector's affinity, else none.
 
-    blk-mq maps queues by the managed masks (blk_mq_map_queues, block/blk-mq-pci.c, v6.1). One
+    blk-mq maps queues by the managed masks (blk_mq_pci_map_queues(), block/blk-mq-pci.c, v6.1). One
     queue alone proves nothing: its mask is every CPU, as is a movable vector's default.
     """
     return queues if len(queues) > 1 and queues <= affinities else frozenset()

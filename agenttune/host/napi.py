@@ -10,7 +10,7 @@ from typing import Any
 from agenttune.host.host import Napi
 from agenttune.host.tree import Tree
 
-# include/uapi/linux/netdev.h, v6.18. The family is in 6.3, its queue-get and napi-get in 6.8.
+# include/uapi/linux/netdev.h, v6.18.
 _FAMILY = "netdev"
 _QUEUE_GET = 10
 _NAPI_GET = 11

@@ -10,7 +10,7 @@ from agenttune.host.host import Writer
 from agenttune.host.linkfiles import read_link_writers
 from agenttune.host.tree import Tree
 
-# Debian's, Red Hat's, and upstream's (misc/irqbalance.service in its sources) environment file.
+# The service's environment file in Debian, in Red Hat's family, and in Arch.
 IRQBALANCE_CONFIGS = ("/etc/default/irqbalance", "/etc/sysconfig/irqbalance", "/etc/irqbalance.env")
 _IRQBALANCE_PROGRAMS = ("/usr/sbin/irqbalance", "/usr/bin/irqbalance")
 _SETTING = re.compile(r"^\s*((?:IRQBALANCE_\w+|OPTIONS|ENABLED|ONESHOT)=.*\S)\s*$", re.MULTILINE)
