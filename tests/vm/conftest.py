@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from vm.lab import console
 
 GUEST_FACTS = Path("/run/agenttune-guest")
@@ -61,7 +62,7 @@ def kernel_log() -> Iterator[None]:
 
 
 def _new_messages(descriptor: int) -> str:
-    """What /dev/kmsg got since it was opened; EPIPE tells of overwritten records, which are lost."""
+    """What /dev/kmsg got since the seek; EPIPE tells of records lost to newer ones."""
     records = []
     while True:
         try:

@@ -8,6 +8,7 @@ import platform
 from pathlib import Path
 
 import pytest
+
 from vm.lab import machine
 from vm.scene import interfaces
 

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from vm.lab.machine import AGENT_NIC, FLOOD_NIC
 from vm.scene import interfaces
 from vm.scene.calls import summarize
@@ -70,16 +71,12 @@ def test_nothing_stays() -> None:
 def test_the_flood_has_an_end() -> None:
     with playing(Cast(seconds=30.0, packets=10 * BURST_PACKETS)) as scene:
         scene.block(1.0)
-        [packets] = _received(FLOOD_NIC)
+        packets = _received(FLOOD_NIC)
+        assert packets > 0
         scene.block(1.0)
-        assert not processes("flood") or "State:\tZ" in _status("flood")
-        assert _received(FLOOD_NIC) == [packets]
+        assert _received(FLOOD_NIC) == packets
 
 
-def _status(comm: str) -> str:
-    return (processes(comm)[0] / "status").read_text()
-
-
-def _received(address: str) -> list[int]:
+def _received(address: str) -> int:
     name = interfaces.interface(address)
-    return [int(Path(f"/sys/class/net/{name}/statistics/rx_packets").read_text())]
+    return int(Path(f"/sys/class/net/{name}/statistics/rx_packets").read_text())

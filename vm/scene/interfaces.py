@@ -33,6 +33,11 @@ def interface(address: str) -> str:
     return found[0].name
 
 
+def hardware_address(address: str) -> str:
+    """MAC address of the network interface of the PCI device at `address`."""
+    return Path(f"/sys/class/net/{interface(address)}/address").read_text().strip()
+
+
 def vectors(address: str) -> dict[int, str]:
     """Interrupt number → action name of every vector of the PCI device that a driver uses."""
     numbers = sorted(int(path.name) for path in (_PCI / address / "msi_irqs").iterdir())

@@ -56,8 +56,12 @@ def start(module: str, *arguments: object, namespace: str | None = None) -> subp
 
 
 def stop(process: subprocess.Popen[str]) -> None:
-    """Ends `process` if it still runs."""
-    process.kill()
-    process.wait()
+    """Ends `process` if it still runs; it gets a moment to clean up after itself."""
+    process.terminate()
+    try:
+        process.wait(5.0)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
     if process.stdout is not None:
         process.stdout.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 from vm.lab.machine import AGENT_NIC, FLOOD_NIC, SOURCE_NIC, TOOL_NIC
 from vm.scene import interfaces
 from vm.scene.calls import Call, CallLog, create_log
-from vm.scene.flood import open_sink
+from vm.scene.flood import load_generator, open_sink
 from vm.scene.processes import SceneError, start, stop
 
 AGENT_ADDRESS = "10.77.0.1"
@@ -29,13 +29,13 @@ SOURCE_NAMESPACE = "source"
 class Cast:
     """Who runs where, and the bounds of all of it. CPU numbers; None: where the kernel likes.
 
-    A flood without pause keeps NAPI polling, so it raises few interrupts (about 50/s) though its
-    softirq fills a CPU. With a pause of 300 us it raises about 1000/s and leaves the CPU air.
+    A flood without pause keeps NAPI polling: few interrupts, but its softirq fills a CPU. One with
+    a pause after each burst of packets raises up to one interrupt per burst.
     """
 
     agent_cpu: int | None = 1
     tool_cpu: int | None = 2
-    source_cpu: int | None = 3
+    source_cpu: int = 3
     interrupts_cpu: int = 1
     flooded: bool = True
     seconds: float = 120.0
@@ -50,13 +50,19 @@ class Scene:
 
     agent: subprocess.Popen[str]
     log: CallLog
+    flood: subprocess.Popen[str] | None
 
     def block(self, seconds: float) -> list[Call]:
-        """The calls that the agent finishes in the next `seconds`. Raises SceneError if it ends."""
+        """The calls that the agent finishes in the next `seconds`.
+
+        Raises SceneError when the agent is gone, or the flood broke (its bounds may end it).
+        """
         first = len(self.log)
         time.sleep(seconds)
         if self.agent.poll() is not None:
             raise SceneError(f"the agent ended early (exit {self.agent.returncode})")
+        if self.flood is not None and self.flood.poll():
+            raise SceneError(f"the flood broke (exit {self.flood.returncode})")
         return self.log.since(first)
 
 
@@ -82,8 +88,7 @@ def playing(cast: Cast | None = None) -> Iterator[Scene]:
         enter(interfaces.placed([AGENT_NIC, FLOOD_NIC], cast.interrupts_cpu))
         if cast.tool_cpu is not None:
             enter(interfaces.placed([TOOL_NIC], cast.tool_cpu))
-        if cast.source_cpu is not None:
-            enter(interfaces.placed([SOURCE_NIC], cast.source_cpu))
+        enter(interfaces.placed([SOURCE_NIC], cast.source_cpu))
         log_path = Path(enter(tempfile.TemporaryDirectory())) / "calls"
         log = create_log(log_path, cast.calls)
         stack.callback(log.close)
@@ -94,9 +99,8 @@ def playing(cast: Cast | None = None) -> Iterator[Scene]:
             *(TOOL_ADDRESS, log_path, "--seconds", cast.seconds, *_on(cast.agent_cpu)),
         )
         stack.callback(stop, agent)
-        if cast.flooded:
-            enter(flooding(cast))
-        yield Scene(agent, log)
+        flood = enter(flooding(cast)) if cast.flooded else None
+        yield Scene(agent, log, flood)
 
 
 def start_tool(cast: Cast) -> subprocess.Popen[str]:
@@ -109,15 +113,17 @@ def start_tool(cast: Cast) -> subprocess.Popen[str]:
 
 
 @contextmanager
-def flooding(cast: Cast) -> Iterator[None]:
+def flooding(cast: Cast) -> Iterator[subprocess.Popen[str]]:
     """The flood towards NIC B, within the bounds of `cast`."""
+    load_generator()
+    target = (SOURCE_NIC, FLOOD_ADDRESS, interfaces.hardware_address(FLOOD_NIC))
     bounds = ("--seconds", cast.seconds, "--packets", cast.packets, "--pause-us", cast.pause_us)
     with open_sink(FLOOD_ADDRESS):
         source = start(
-            "flood", FLOOD_ADDRESS, *bounds, *_on(cast.source_cpu), namespace=SOURCE_NAMESPACE
+            *("flood", *target, *bounds, "--cpu", cast.source_cpu), namespace=SOURCE_NAMESPACE
         )
         try:
-            yield
+            yield source
         finally:
             stop(source)
 
