@@ -60,6 +60,15 @@ def test_a_wide_mask_of_unknown_effect_becomes_one_cpu() -> None:
     assert wanted(make_plan(machine, away("3"))) == {"dev-40": "0"}
 
 
+def test_a_pending_move_is_not_planned_again() -> None:
+    assert wanted(make_plan(host(topology(), [vector(40, "2", "3")]), away("3"))) == {}
+
+
+def test_a_mask_of_offline_cpus_is_no_pending_move() -> None:
+    machine = host(topology(offline=[2]), [vector(40, "2", "3")])
+    assert wanted(make_plan(machine, away("3"))) == {"dev-40": "0"}
+
+
 def test_offline_cpus_stay_in_a_shrunk_mask() -> None:
     machine = host(topology(cores=4, offline=[2]), [vector(40, "0-3", "1")])
     assert wanted(make_plan(machine, away("3"))) == {"dev-40": "0-2"}

@@ -96,7 +96,15 @@ def _breaks(vector: Vector, rule: Rule) -> bool:
         vector.movability in MAY_MOVE
         and vector.affinity is not None
         and bool(occupied(vector) & rule.forbidden)
+        and not _leaves_by_itself(vector.affinity, rule)
     )
+
+
+def _leaves_by_itself(affinity: CpuMask, rule: Rule) -> bool:
+    """Whether the vector's mask is right, so that its next interrupt takes it to an allowed CPU."""
+    # Without interrupt remapping a written mask waits for that (irq_move_masked_irq,
+    # kernel/irq/migration.c, v6.12); the effective affinity is the old one until then.
+    return bool(affinity & rule.allowed) and not affinity & rule.forbidden
 
 
 def _kept(vector: Vector, rule: Rule) -> CpuMask:
