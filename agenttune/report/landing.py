@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from agenttune.policy.landing import Landing, Verdict
+from collections.abc import Sequence
+
+from agenttune.policy.landing import Landing, VectorLanding, Verdict
 from agenttune.report.table import table
 from agenttune.report.units import duration
 
@@ -19,13 +21,21 @@ def landing_text(proof: Landing) -> str:
     windows = f"{duration(proof.before_ns)} before, {duration(proof.after_ns)} after"
     verdict = "interrupt work left" if proof.landed else "interrupt work did NOT leave"
     parts = [f"measured landing ({windows}): {verdict} the agent's CPUs\n"]
-    if proof.vectors:
-        parts += ["\ninterrupts of the moved vectors\n", _vector_rows(proof)]
+    fired = [each for each in proof.vectors if _fired(each)]
+    if fired:
+        parts += ["\ninterrupts of the moved vectors\n", _vector_rows(fired)]
+    if silent := len(proof.vectors) - len(fired):
+        parts.append(f"  {silent} moved vectors did not fire in either window\n")
     parts += ["\nshare of the avoided CPUs that device interrupt work took\n", _cpu_rows(proof)]
     return "".join(parts)
 
 
-def _vector_rows(proof: Landing) -> str:
+def _fired(each: VectorLanding) -> int:
+    before, after = each.before_avoided + each.before_elsewhere, each.after_avoided
+    return before + after + each.after_elsewhere
+
+
+def _vector_rows(fired: Sequence[VectorLanding]) -> str:
     header = ("vector", "avoided before", "after", "elsewhere before", "after", "verdict")
     return table(
         header,
@@ -38,7 +48,7 @@ def _vector_rows(proof: Landing) -> str:
                 each.after_elsewhere,
                 _VERDICTS[each.verdict],
             )
-            for each in proof.vectors
+            for each in fired
         ),
     )
 
