@@ -115,15 +115,18 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 	return 0;
 }
 
+SEC("tp_btf/task_rename")
+int BPF_PROG(task_rename, struct task_struct *task, const char *name)
+{
+	rename_turn(task, name);
+	return 0;
+}
+
 /* Run once on each CPU when the window opens: an agent may run on without a switch. */
 SEC("raw_tp")
 int seed(void *ctx)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct at_state *state = open_state();
-
-	if (state && !state->agent.tgid && is_agent(task))
-		begin_turn(state, task, bpf_ktime_get_ns());
+	seed_turn();
 	return 0;
 }
 

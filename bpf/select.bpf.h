@@ -7,9 +7,9 @@
 
 #define MAX_CGROUP_LEVELS 64
 
-static __always_inline bool comm_selected(struct task_struct *task)
+static __always_inline bool comm_selected(const __u64 *comm)
 {
-	__u64 low = comm_words(task)[0], high = comm_words(task)[1];
+	__u64 low = comm[0], high = comm[1];
 
 	for (__u32 i = 0; i < AT_SELECTORS && i < params.nr_comms; i++)
 		if (params.comms[i][0] == low && params.comms[i][1] == high)
@@ -65,13 +65,18 @@ static __always_inline bool cgroup_selected(struct task_struct *task)
 }
 
 /* Kernel threads and agenttune itself are agents only by their pid. */
-static __always_inline bool is_agent(struct task_struct *task)
+static __always_inline bool is_agent_named(struct task_struct *task, const __u64 *comm)
 {
 	if (params.nr_tgids && tgid_selected(task))
 		return true;
-	return ((params.nr_comms && comm_selected(task)) ||
+	return ((params.nr_comms && comm_selected(comm)) ||
 		(params.nr_cgroups && cgroup_selected(task))) &&
 	       !(task->flags & PF_KTHREAD) && (__u32)task->tgid != params.self_tgid;
+}
+
+static __always_inline bool is_agent(struct task_struct *task)
+{
+	return is_agent_named(task, comm_words(task));
 }
 
 #endif

@@ -231,18 +231,18 @@ AT_INLINE void at_switch(struct at_cpu *cpu, __u32 prev, __u32 next, __u64 now_n
 	}
 }
 
-AT_INLINE void at_turn_begin(struct at_cpu *cpu, __u64 now_ns)
+AT_INLINE void at_turn_begin(struct at_cpu *cpu, struct at_stamp now)
 {
-	cpu->turn.start = at_stamp(cpu, now_ns);
+	cpu->turn.start = now;
 	cpu->turn.softirq_ns = cpu->softirq_ns;
 }
 
 /* How long the turn took: the task's own time, and what interrupts and softirqs took of it. */
-AT_INLINE __u64 at_turn_end(const struct at_cpu *cpu, __u64 now_ns, __u64 *stolen_ns)
+AT_INLINE __u64 at_turn_end(const struct at_cpu *cpu, struct at_stamp now, __u64 *stolen_ns)
 {
-	__u64 wall_ns = now_ns - cpu->turn.start.now_ns;
+	__u64 wall_ns = now.now_ns - cpu->turn.start.now_ns;
 
-	*stolen_ns = cpu->hardirq_ns - cpu->turn.start.hardirq_ns;
+	*stolen_ns = now.hardirq_ns - cpu->turn.start.hardirq_ns;
 	*stolen_ns += cpu->softirq_ns - cpu->turn.softirq_ns;
 	return wall_ns > *stolen_ns ? wall_ns - *stolen_ns : 0;
 }

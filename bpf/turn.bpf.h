@@ -6,7 +6,7 @@
 #include "context.bpf.h"
 #include "select.bpf.h"
 
-static __always_inline void end_turn(struct at_state *state, __u64 now_ns)
+static __always_inline void end_turn(struct at_state *state, struct at_stamp now)
 {
 	struct at_agent *agent = value_for(&agents, &state->agent, &no_agent, state);
 	__u64 stolen_ns;
@@ -14,19 +14,19 @@ static __always_inline void end_turn(struct at_state *state, __u64 now_ns)
 	state->agent.tgid = 0;
 	if (!agent)
 		return;
-	agent->run_ns += at_turn_end(&state->frames, now_ns, &stolen_ns);
+	agent->run_ns += at_turn_end(&state->frames, now, &stolen_ns);
 	agent->stolen_ns += stolen_ns;
 	agent->turns++;
 }
 
 static __always_inline void begin_turn(struct at_state *state, struct task_struct *task,
-				       __u64 now_ns)
+				       const __u64 *comm, struct at_stamp now)
 {
 	state->agent.tgid = task->tgid;
 	state->agent.cpu = bpf_get_smp_processor_id();
-	state->agent.comm[0] = comm_words(task)[0];
-	state->agent.comm[1] = comm_words(task)[1];
-	at_turn_begin(&state->frames, now_ns);
+	state->agent.comm[0] = comm[0];
+	state->agent.comm[1] = comm[1];
+	at_turn_begin(&state->frames, now);
 }
 
 /*
@@ -90,6 +90,7 @@ static __always_inline void switch_turn(struct task_struct *prev, struct task_st
 {
 	struct at_state *state = open_state();
 	bool starts, frames_matter;
+	struct at_stamp now;
 	__u64 now_ns;
 
 	if (!state)
@@ -101,12 +102,43 @@ static __always_inline void switch_turn(struct task_struct *prev, struct task_st
 	now_ns = bpf_ktime_get_ns();
 	if (frames_matter)
 		at_switch(&state->frames, prev->pid, next->pid, now_ns);
+	now = at_stamp(&state->frames, now_ns);
 	if (state->agent.tgid)
-		end_turn(state, now_ns);
+		end_turn(state, now);
 	if (starts) {
 		end_wakeup(next, now_ns);
-		begin_turn(state, next, now_ns);
+		begin_turn(state, next, comm_words(next), now);
 	}
+}
+
+/*
+ * A thread that renames itself, or an exec, begins a new turn: it may run on for long. Another
+ * task's new name counts from its next switch.
+ */
+static __always_inline void rename_turn(struct task_struct *task, const char *name)
+{
+	struct at_state *state = open_state();
+	__u64 comm[AT_COMM_LEN / 8] = {};
+	struct at_stamp now;
+
+	if (!state || task != bpf_get_current_task_btf())
+		return;
+	bpf_probe_read_kernel_str(comm, sizeof(comm), name);
+	now = stable_stamp(&state->frames);
+	if (state->agent.tgid)
+		end_turn(state, now);
+	if (is_agent_named(task, comm))
+		begin_turn(state, task, comm, now);
+}
+
+/* The window opens in the middle of a turn. */
+static __always_inline void seed_turn(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct at_state *state = open_state();
+
+	if (state && !state->agent.tgid && is_agent(task))
+		begin_turn(state, task, comm_words(task), stable_stamp(&state->frames));
 }
 
 #endif

@@ -41,12 +41,12 @@ void switch_to(struct at_cpu *cpu, __u32 prev, __u32 next, __u64 now_ns)
 
 void turn_begin(struct at_cpu *cpu, __u64 now_ns)
 {
-	at_turn_begin(cpu, now_ns);
+	at_turn_begin(cpu, at_stamp(cpu, now_ns));
 }
 
 __u64 turn_end(const struct at_cpu *cpu, __u64 now_ns, __u64 *stolen_ns)
 {
-	return at_turn_end(cpu, now_ns, stolen_ns);
+	return at_turn_end(cpu, at_stamp(cpu, now_ns), stolen_ns);
 }
 
 __u32 context(const struct at_cpu *cpu, __u32 task)

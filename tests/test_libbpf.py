@@ -7,11 +7,13 @@ import ctypes
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from measure_witness import compile_bpf
 
 from agenttune.errors import HostError
 from agenttune.measure import bpf_engine
@@ -147,18 +149,16 @@ def printk_event() -> Iterator[None]:
 def test_recursion_misses_are_read(library: Libbpf, tmp_path: Path) -> None:
     """A program on the tracepoint it fires itself: the kernel skips each inner run."""
     target = tmp_path / "recursing.bpf.o"
-    command = ["clang", "-O2", "-g", "-target", "bpf"]
-    command += ["-I", f"/usr/include/{os.uname().machine}-linux-gnu"]
-    command += ["-c", str(ROOT / "tests/recursing.bpf.c"), "-o", str(target)]
-    subprocess.run(command, check=True)
+    compile_bpf(ROOT / "tests/recursing.bpf.c", target)
     opened = Object(library, target)
     try:
         programs = {program.name: program for program in opened.programs()}
         opened.load()
         opened.attach(programs["recurse"])
-        for _ in range(5):
+        end = time.monotonic() + 5
+        while not programs["recurse"].recursion_misses() and time.monotonic() < end:
             programs["start"].run_on(min(os.sched_getaffinity(0)))
-        assert programs["recurse"].recursion_misses() >= 5
+        assert programs["recurse"].recursion_misses() > 0
         assert programs["start"].recursion_misses() == 0
     finally:
         opened.close()

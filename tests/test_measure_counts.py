@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from measure_loads import loopback, read_disk, timers
+from measure_witness import Witness, witness
 
 from agenttune.host.counters import parse_rows
 from agenttune.measure.measurement import Measurement
@@ -18,11 +19,18 @@ from agenttune.measure.session import Session
 
 pytestmark = pytest.mark.bpf
 
-Counts = Mapping[tuple[str, int], int]
+Key = tuple[str, int]
+Counts = Mapping[Key, int]
 
 # The kernel counts an interrupt before its handler runs and BPF counts it afterwards, so at either
 # snapshot one per row and CPU may be between the two.
 IN_FLIGHT = 1
+
+# On one 6.18 kernel in a small VM, bursts of a few interrupts and softirqs each second are counted
+# without their tracepoint firing: perf's count falls short by the same. So BPF must agree with a
+# second tracer exactly, and that one with the kernel but for this much on a row and CPU.
+UNTRACED = 20
+UNTRACED_PCT = 2
 
 # A folder on a real disk; a guest without one mounts it and says where.
 DISK_FOLDER = Path(os.environ.get("AGENTTUNE_TEST_DISK", "/var/tmp"))
@@ -45,72 +53,104 @@ def bpf_counts(found: Measurement) -> Counts:
 
 @dataclass
 class Snapshot:
-    """BPF's counts, and the kernel's just before and just after them."""
+    """BPF's counts between two readings of the tracepoints', between two of the kernel's."""
 
-    before: Counts
+    kernel: tuple[Counts, Counts]
+    fired: tuple[Counts, Counts]
     bpf: Counts
-    after: Counts
 
 
-def snapshot(session: Session) -> Snapshot:
-    def kernel() -> Counts:
-        return {**proc_counts("/proc/interrupts"), **proc_counts("/proc/softirqs")}
+@dataclass
+class Bench:
+    """A session with its witness."""
 
-    before = kernel()
-    bpf = bpf_counts(session.read())
-    return Snapshot(before, bpf, kernel())
+    session: Session
+    witness: Witness
+
+    def snapshot(self) -> Snapshot:
+        kernel, fired = kernel_counts(), self.witness.counts()
+        bpf = bpf_counts(self.session.read())
+        return Snapshot((kernel, kernel_counts()), (fired, self.witness.counts()), bpf)
 
 
-def deltas(session: Session, load: Callable[[], None]) -> dict[tuple[str, int], tuple[int, ...]]:
-    """By row and CPU: BPF's delta over the load, and the least and most it can rightly be."""
-    first = snapshot(session)
+@dataclass
+class Delta:
+    """One row on one CPU over a load: what BPF counted, and between what it must be."""
+
+    bpf: int
+    fired: tuple[int, int]
+    kernel: tuple[int, int]
+
+    def agrees(self) -> bool:
+        return self.fired[0] - IN_FLIGHT <= self.bpf <= self.fired[1] + IN_FLIGHT
+
+    def fires_as_counted(self) -> bool:
+        least = self.kernel[0] - IN_FLIGHT - UNTRACED - self.kernel[0] * UNTRACED_PCT // 100
+        return least <= self.fired[1] and self.fired[0] <= self.kernel[1] + IN_FLIGHT
+
+
+def kernel_counts() -> Counts:
+    return {**proc_counts("/proc/interrupts"), **proc_counts("/proc/softirqs")}
+
+
+def between(first: tuple[Counts, Counts], last: tuple[Counts, Counts], key: Key) -> tuple[int, int]:
+    """The least and the most that a count can have grown between two bracketed readings."""
+    return (
+        last[0].get(key, 0) - first[1].get(key, 0),
+        last[1].get(key, 0) - first[0].get(key, 0),
+    )
+
+
+def deltas(bench: Bench, load: Callable[[], None]) -> dict[Key, Delta]:
+    first = bench.snapshot()
     load()
-    last = snapshot(session)
-    covered = {"LOC", "RES", "CAL", "IWI"}
-    softirqs = {row for row, _ in proc_counts("/proc/softirqs")}
-    rows = {key for key in last.after if key[0].isdigit() or key[0] in covered | softirqs}
+    last = bench.snapshot()
     return {
-        key: (
+        key: Delta(
             last.bpf.get(key, 0) - first.bpf.get(key, 0),
-            last.before.get(key, 0) - first.after.get(key, 0) - IN_FLIGHT,
-            last.after.get(key, 0) - first.before.get(key, 0) + IN_FLIGHT,
+            between(first.fired, last.fired, key),
+            between(first.kernel, last.kernel, key),
         )
-        for key in rows
+        for key in last.fired[1]
     }
 
 
 @pytest.fixture
-def session() -> Session:
+def session() -> Iterator[Session]:
     with Session() as opened:
         yield opened
 
 
-def check(found: dict[tuple[str, int], tuple[int, ...]]) -> None:
-    wrong = {
-        key: counts for key, counts in found.items() if not counts[1] <= counts[0] <= counts[2]
-    }
-    assert not wrong, "row, CPU: BPF's delta, least, most"
+@pytest.fixture
+def bench(session: Session, tmp_path: Path) -> Iterator[Bench]:
+    with witness(tmp_path) as attached:
+        yield Bench(session, attached)
 
 
-def total(found: dict[tuple[str, int], tuple[int, ...]], row: str) -> int:
-    return sum(counts[0] for (name, _), counts in found.items() if name == row)
+def check(found: dict[Key, Delta]) -> None:
+    assert not {key: delta for key, delta in found.items() if not delta.agrees()}
+    assert not {key: delta for key, delta in found.items() if not delta.fires_as_counted()}
 
 
-def test_vectors_count_as_in_proc_interrupts_under_disk_load(session: Session) -> None:
+def total(found: dict[Key, Delta], row: str) -> int:
+    return sum(delta.bpf for (name, _), delta in found.items() if name == row)
+
+
+def test_vectors_count_as_in_proc_interrupts_under_disk_load(bench: Bench) -> None:
     """DISK_FOLDER must be on a disk with interrupts: virtio-blk, NVMe, SCSI."""
-    found = deltas(session, lambda: read_disk(DISK_FOLDER, 2000))
+    found = deltas(bench, lambda: read_disk(DISK_FOLDER, 2000))
     check(found)
     assert sum(total(found, row) for row in {row for row, _ in found} if row.isdigit()) >= 1000
 
 
-def test_softirqs_count_as_in_proc_softirqs_under_loopback_load(session: Session) -> None:
-    found = deltas(session, lambda: loopback(20_000))
+def test_softirqs_count_as_in_proc_softirqs_under_loopback_load(bench: Bench) -> None:
+    found = deltas(bench, lambda: loopback(20_000))
     check(found)
     assert total(found, "NET_RX") >= 20_000
 
 
-def test_local_timers_count_as_in_proc_interrupts(session: Session) -> None:
-    found = deltas(session, lambda: timers(300))
+def test_local_timers_count_as_in_proc_interrupts(bench: Bench) -> None:
+    found = deltas(bench, lambda: timers(300))
     check(found)
     assert total(found, "LOC") >= 300
 

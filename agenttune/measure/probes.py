@@ -44,6 +44,11 @@ PROBES = (
     Probe(("softirq_entry", "softirq_exit"), "no softirq count, time or latency"),
     Probe(("napi_poll",), "no NAPI polls"),
     Probe(("sched_waking",), "no wakeup latency", for_agents=True),
+    Probe(
+        ("task_rename",),
+        "a running thread's new name counts only from its next turn",
+        for_agents=True,
+    ),
     Probe(("sched_switch",), "no agent run time or wakeup latency", for_agents=True),
 )
 
