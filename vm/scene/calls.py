@@ -30,8 +30,13 @@ class CallLog:
         self.capacity = (len(self._map) - _COUNT.size) // _CALL.size
 
     def append(self, started_ns: int, round_trip_ns: int) -> None:
-        """Adds one call; the count goes last, so a reader never sees half a call."""
+        """Adds one call; the count goes last, so a reader never sees half a call.
+
+        Raises ValueError when the log is full.
+        """
         count = len(self)
+        if count == self.capacity:
+            raise ValueError("the log of calls is full")
         _CALL.pack_into(self._map, _COUNT.size + count * _CALL.size, started_ns, round_trip_ns)
         _COUNT.pack_into(self._map, 0, count + 1)
 
