@@ -83,7 +83,7 @@ def test_a_task_is_what_its_files_say(child: subprocess.Popen[str]) -> None:
     stat = Path(f"/proc/{child.pid}/stat").read_text().split(f"({task.comm}) ")[1].split()
     assert task.start_ticks == int(stat[22 - 3])
     assert list(task.affinity) == [cpu]
-    assert task.last_cpu == cpu
+    assert task.last_cpu == int(stat[39 - 3])
     paths = [line.split(":", 2)[2] for line in Path("/proc/self/cgroup").read_text().splitlines()]
     assert task.cgroup in paths
 
