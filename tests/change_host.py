@@ -58,7 +58,7 @@ class FakeKernel(Kernel):
                 raise
             return super().read(f"/proc/{self._folder(int(pid))}/{'/'.join(rest)}")
 
-    def write_once(self, path: str, text: str) -> None:
+    def write_once(self, path: str, text: str) -> str:
         self._fail(path)
         old = self.read(path)
         if path.endswith("_list"):
@@ -74,6 +74,7 @@ class FakeKernel(Kernel):
             if not effective <= CpuMask.parse_list(text):
                 first = CpuMask.parse_list(text).first()
                 self._replace(f"{folder}/effective_affinity_list", f"{first}\n", 0o444)
+        return text
 
     def task_affinity(self, pid: int) -> CpuMask:
         try:

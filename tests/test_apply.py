@@ -249,10 +249,11 @@ def test_interrupt_restores_what_was_written(kernel: FakeKernel, state: Path) ->
     start = contents(kernel.root)
     write_once, count = kernel.write_once, iter(range(100))
 
-    def interrupted(path: str, text: str) -> None:
-        write_once(path, text)
+    def interrupted(path: str, text: str) -> str:
+        shown = write_once(path, text)
         if next(count) == 4:
             raise KeyboardInterrupt
+        return shown
 
     kernel.write_once = interrupted  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
@@ -268,10 +269,11 @@ def test_failed_undo_says_what_is_left(kernel: FakeKernel, state: Path) -> None:
     kernel.faults[AGENT] = errno.EINVAL
     write_once = kernel.write_once
 
-    def once_only(path: str, text: str) -> None:
-        write_once(path, text)
+    def once_only(path: str, text: str) -> str:
+        shown = write_once(path, text)
         if path == stuck:
             kernel.faults[stuck] = errno.ENOSPC
+        return shown
 
     kernel.write_once = once_only  # type: ignore[method-assign]
     with pytest.raises(RevertIncomplete, match=r"eth0-TxRx-1: failed: .*vectors-exhausted"):
@@ -344,11 +346,12 @@ def test_pending_effective_affinity_is_told(kernel: FakeKernel, state: Path) -> 
     effective = kernel.root / f"proc/irq/{irq_of(kernel.root, PINNED[0])}/effective_affinity_list"
     write_once = kernel.write_once
 
-    def lagging(path: str, text: str) -> None:
+    def lagging(path: str, text: str) -> str:
         old = effective.read_text()
-        write_once(path, text)
+        shown = write_once(path, text)
         effective.chmod(0o644)
         effective.write_text(old)
+        return shown
 
     kernel.write_once = lagging  # type: ignore[method-assign]
     done = do_apply(kernel, plan, state)

@@ -193,8 +193,8 @@ def test_model() -> None:
     run_state_machine_as_test(
         Host,
         settings=settings(
-            max_examples=80,
-            stateful_step_count=40,
+            max_examples=50,
+            stateful_step_count=30,
             deadline=None,
             derandomize=True,
             database=None,

@@ -97,6 +97,7 @@ def _refuse_unfinished(kernel: Kernel, journal: Journal, boot_id: str) -> None:
 
 def _prepare(plan: Plan, kernel: Kernel) -> tuple[Entry, ...]:
     """Read every knob. Raises ApplyError, before anything is written, for a stale plan."""
+    kernel.irq_hints.clear()
     boot_id = kernel.boot_id()
     if plan.boot_id not in (None, boot_id):
         raise ApplyError("the plan was made on another boot or another machine", hint=_REPLAN)

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import errno
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from agenttune.host.devices import pci_address_in
 from agenttune.policy.plan import Knob, KnobKind
 
 
@@ -89,8 +89,7 @@ def classify(knob: Knob, error: OSError) -> Refusal:
     if knob.kind is KnobKind.VECTOR_AFFINITY and code in {errno.EIO, errno.EPERM}:
         # write_irq_affinity(), kernel/irq/proc.c: EIO up to v6.11, EPERM since v6.12, for a
         # managed vector and for one whose chip or flags forbid it (timers, per-CPU).
-        on_pci = re.match(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]/", knob.target)
-        return MANAGED if on_pci else _PER_CPU
+        return MANAGED if pci_address_in(knob.target.split("/")[0]) else _PER_CPU
     name = errno.errorcode.get(code, "")
     if code in _BY_ERRNO:
         cause, what, remedy = _BY_ERRNO[code]

@@ -24,8 +24,6 @@ _ROLLBACK_SUFFIX = "-journal"
 _APPLICATION_ID = 0x41475354
 _SCHEMA_VERSION = 1
 _BUSY_TIMEOUT_S = 5.0
-# Settled transactions kept for a look back.
-_KEPT_TRANSACTIONS = 20
 # cell_size_check and trusted_schema guard against a damaged file, not against an attacker.
 _PRAGMAS = (
     "PRAGMA journal_mode = DELETE; PRAGMA synchronous = EXTRA; "
@@ -66,13 +64,12 @@ class Journal:
         return self._known[txn]
 
     def begin(self, draft: Transaction) -> Transaction:
-        """Make intents durable; returns the transaction with its number. Forgets old settled ones.
+        """Make intents durable; returns the transaction with its number. Forgets settled ones.
 
         Only after this may a knob be written. Raises JournalError; then nothing is recorded.
         """
         made = replace(draft, txn=max(self._known, default=0) + 1)
-        settled = [each.txn for each in self._known.values() if not each.open_entries]
-        old = settled[: max(0, len(settled) + 1 - _KEPT_TRANSACTIONS)]
+        old = [each.txn for each in self._known.values() if not each.open_entries]
         self._commit(
             [
                 ("DELETE FROM entry WHERE txn = ?", [(txn,) for txn in old]),

@@ -19,7 +19,7 @@ from agenttune.host.tree import Tree
 _READ_BYTES = 32 << 10
 _READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 # O_TRUNC is what a shell's '>' adds: kernfs and procfs ignore it, a recorded tree needs it.
-_WRITE_FLAGS = os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+_WRITE_FLAGS = os.O_RDWR | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
 _SOCKET_TIMEOUT_S = 5.0
 
 
@@ -27,13 +27,13 @@ class Kernel:
     """The files, tasks and clock of the host below `root`; tests subclass it to inject faults.
 
     Paths are absolute as on the host ('/proc/irq'). OSError passes through with the kernel's errno.
-    `tree` is for looks that need no errno. `irq_hints` remembers where a vector was last found;
-    knobs/vector.py checks it at every use.
+    `tree` is for looks that need no errno. `irq_hints` belongs to knobs/vector.py: where it found
+    a vector, with the identity() of that interrupt.
     """
 
     def __init__(self, root: Path = Path("/")) -> None:
         self.root = root
-        self.irq_hints: dict[str, int] = {}
+        self.irq_hints: dict[str, tuple[int, int]] = {}
         self.tree = Tree(root)
         self.live = self.tree.live
 
@@ -53,15 +53,30 @@ class Kernel:
         finally:
             os.close(file)
 
-    def write_once(self, path: str, text: str) -> None:
-        """Exactly one write(). A short one raises EIO: its remainder would be a second value."""
+    def write_once(self, path: str, text: str) -> str:
+        """Exactly one write(), then what the attribute shows.
+
+        A short write raises EIO: its remainder would be a second value.
+        """
         data = text.encode()
         file = os.open(self.tree.path(path), _WRITE_FLAGS)
         try:
             if os.write(file, data) != len(data):
                 raise OSError(errno.EIO, "short write", path)
+            return os.pread(file, _READ_BYTES, 0).decode()
         finally:
             os.close(file)
+
+    def identity(self, path: str) -> int | None:
+        """A number that a sysfs entry made again under the same name does not have.
+
+        kernfs counts its nodes up and does not reuse a number (__kernfs_new_node, fs/kernfs/dir.c,
+        v6.12). None when there is no such entry.
+        """
+        try:
+            return os.stat(self.tree.path(path), follow_symlinks=False).st_ino  # noqa: PTH116
+        except OSError:
+            return None
 
     def boot_id(self) -> str:
         return self.read("/proc/sys/kernel/random/boot_id").strip()

@@ -13,7 +13,7 @@ from agenttune.change.entry import Entry, EntryState, Transaction
 from agenttune.change.journal import Journal
 from agenttune.change.kernel import Kernel
 from agenttune.change.knobs import task
-from agenttune.change.knobs.knob import TargetGone
+from agenttune.change.knobs.knob import KnobOps, TargetGone
 from agenttune.change.knobs.registry import OPS
 from agenttune.change.verify import is_ours
 from agenttune.errors import ExitCode, HostError
@@ -82,6 +82,7 @@ def revert(kernel: Kernel, journal: Journal) -> Reverted:
     Raises HostError without privilege, JournalError when the outcome cannot be recorded.
     """
     kernel.require_privilege()
+    kernel.irq_hints.clear()
     done: list[Restoration] = []
     heirs = 0
     blocked: set[Knob] = set()
@@ -94,6 +95,7 @@ def revert(kernel: Kernel, journal: Journal) -> Reverted:
 
 def preview(kernel: Kernel, journal: Journal | None) -> Reverted:
     """What revert() would do now, by reading alone."""
+    kernel.irq_hints.clear()
     boot_id = kernel.boot_id()
     assumed: dict[Knob, str] = {}
     done: list[Restoration] = []
@@ -125,6 +127,7 @@ def restore(kernel: Kernel, made: Transaction, blocked: set[Knob]) -> Reverted:
         done = [_restore(kernel, made.txn, e, blocked) for e in reversed(made.open_entries)]
         heirs = task.restore_heirs(kernel, _pins(made.entries))
         done = [_audit(kernel, each) for each in done]
+        blocked |= {each.entry.knob for each in done if each.outcome is Outcome.FAILED}
     return Reverted(tuple(done), heirs)
 
 
@@ -139,24 +142,19 @@ def _restore(kernel: Kernel, txn: int, entry: Entry, blocked: set[Knob]) -> Rest
     if entry.knob in blocked:
         return Restoration(txn, entry, Outcome.BLOCKED, detail="a newer change is still in place")
     found = _judge(kernel, txn, entry, None)
-    if found.outcome is Outcome.RESTORED:
-        found = _write_back(kernel, found)
-    if found.outcome is Outcome.FAILED:
-        blocked.add(entry.knob)
-    return found
+    return _write_back(kernel, found) if found.outcome is Outcome.RESTORED else found
 
 
 def _judge(kernel: Kernel, txn: int, entry: Entry, assumed: str | None) -> Restoration:
     """The three-way decision; RESTORED stands for 'ours is there, restore it'."""
     ops = OPS[entry.knob.kind]
-    lost = Outcome.DIED if ops.dies_with_target else Outcome.GONE
     try:
         place = ops.locate(kernel, entry.knob.target)
         if entry.context and not ops.survives(kernel, place, entry.context):
             return Restoration(txn, entry, Outcome.DIED, detail="the target was set up again")
         current = ops.read(kernel, place) if assumed is None else assumed
     except TargetGone as error:
-        return Restoration(txn, entry, lost, detail=error.message)
+        return Restoration(txn, entry, _lost(ops), detail=error.message)
     except (HostError, OSError, ValueError) as error:
         return Restoration(txn, entry, Outcome.FAILED, detail=f"cannot be read: {error}")
     if current == entry.before:
@@ -169,14 +167,17 @@ def _judge(kernel: Kernel, txn: int, entry: Entry, assumed: str | None) -> Resto
     return Restoration(txn, entry, Outcome.FOREIGN, current, detail)
 
 
+def _lost(ops: KnobOps) -> Outcome:
+    return Outcome.DIED if ops.dies_with_target else Outcome.GONE
+
+
 def _write_back(kernel: Kernel, found: Restoration) -> Restoration:
     entry = found.entry
     ops = OPS[entry.knob.kind]
     try:
         ops.write(kernel, ops.locate(kernel, entry.knob.target), entry.before)
     except TargetGone as error:
-        lost = Outcome.DIED if ops.dies_with_target else Outcome.GONE
-        return replace(found, outcome=lost, detail=error.message)
+        return replace(found, outcome=_lost(ops), detail=error.message)
     except OSError as error:
         refusal = classify(entry.knob, error)
         detail = f"restoring {entry.before!r} failed: {refusal}. {refusal.remedy}"
@@ -196,8 +197,7 @@ def _audit(kernel: Kernel, found: Restoration) -> Restoration:
         place = ops.locate(kernel, entry.knob.target)
         current = ops.read(kernel, place)
     except TargetGone as error:
-        lost = Outcome.DIED if ops.dies_with_target else Outcome.GONE
-        return replace(found, outcome=lost, detail=error.message)
+        return replace(found, outcome=_lost(ops), detail=error.message)
     except (HostError, OSError, ValueError) as error:
         return replace(found, outcome=Outcome.FAILED, detail=f"cannot be read back: {error}")
     if current in {entry.before, ops.natural(kernel, place)}:

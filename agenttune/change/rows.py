@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Sequence
 from typing import Any
+
+import msgspec
 
 from agenttune.change.entry import Entry, EntryState, Transaction
 from agenttune.policy.plan import Knob, KnobKind
@@ -46,7 +47,7 @@ def entry_row(txn: int, entry: Entry) -> tuple[Any, ...]:
         entry.before,
         entry.wanted,
         entry.reason,
-        json.dumps(entry.evidence) if entry.evidence else "[]",
+        msgspec.json.encode(entry.evidence).decode(),
         entry.state.value,
         entry.observed,
         entry.place,
@@ -65,7 +66,7 @@ def entry_from_row(row: Row) -> Entry:
         before=row[5],
         wanted=row[6],
         reason=row[7],
-        evidence=tuple(json.loads(row[8])) if row[8] != "[]" else (),
+        evidence=msgspec.json.decode(row[8], type=tuple[str, ...]),
         state=EntryState(row[9]),
         observed=row[10],
         place=row[11],

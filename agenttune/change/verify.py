@@ -82,6 +82,7 @@ class Status:
 
 def status(kernel: Kernel, journal: Journal | None) -> Status:
     """Look at every open change. A knob that cannot be read becomes an item, not an error."""
+    kernel.irq_hints.clear()
     boot_id = kernel.boot_id()
     writers = cache(lambda: _active_writers(kernel))
     items: list[Item] = []
@@ -112,7 +113,9 @@ def is_ours(ops: KnobOps, entry: Entry, current: str) -> bool:
 
 def landing(wanted: str, effective: str | None) -> Condition:
     """APPLIED once the hardware follows the mask `wanted`, PENDING before."""
-    if effective is None or CpuMask.parse_list(effective) <= CpuMask.parse_list(wanted):
+    if effective is None or effective == wanted:
+        return Condition.APPLIED
+    if CpuMask.parse_list(effective) <= CpuMask.parse_list(wanted):
         return Condition.APPLIED
     return Condition.PENDING
 

@@ -20,9 +20,10 @@ def read_hex(kernel: Kernel, path: str) -> str:
     return str(CpuMask.parse_hex(kernel.read(path)))
 
 
-def write_hex(kernel: Kernel, path: str, value: str) -> None:
+def write_hex(kernel: Kernel, path: str, value: str) -> str:
     """Write a list form as the mask form."""
-    kernel.write_once(path, CpuMask.parse_list(value).to_hex() + "\n")
+    shown = kernel.write_once(path, CpuMask.parse_list(value).to_hex() + "\n")
+    return str(CpuMask.parse_hex(shown))
 
 
 OPS = KnobOps(locate=_locate, read=read_hex, write=write_hex)

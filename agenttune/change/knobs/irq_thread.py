@@ -29,9 +29,10 @@ def _read(kernel: Kernel, place: str) -> str:
     return ";".join(sorted(masks))
 
 
-def _write(kernel: Kernel, place: str, value: str) -> None:
+def _write(kernel: Kernel, place: str, value: str) -> str:
     for pid in _pids(place):
         kernel.set_task_affinity(pid, CpuMask.parse_list(value))
+    return _read(kernel, place)
 
 
 def _natural(kernel: Kernel, place: str) -> str | None:

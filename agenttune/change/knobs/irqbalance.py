@@ -50,17 +50,19 @@ def _read(kernel: Kernel, place: str) -> str:
     return _join({int(number) for number in re.findall(r"\bIRQ (\d+)", reply)})
 
 
-def _write(kernel: Kernel, place: str, value: str) -> None:
+def _write(kernel: Kernel, place: str, value: str) -> str:
     """Replace the whole list: irqbalance forgets the old one at every such command."""
     old = _read(kernel, place)
     _tell(kernel, place, value)
-    if _read(kernel, place) != value:
+    shown = _read(kernel, place)
+    if shown != value:
         _tell(kernel, place, old)
         raise HostError(
             f"irqbalance did not take a list of {len(_split(value))} interrupts to leave alone",
             hint="Up to 1.9.4 it cuts a command at 500 bytes. Update it, or stop it: "
             "systemctl stop irqbalance.",
         )
+    return shown
 
 
 def _tell(kernel: Kernel, place: str, value: str) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from agenttune.change.kernel import Kernel
 from agenttune.errors import HostError
@@ -17,7 +18,9 @@ class TargetGone(HostError):
     """The device, queue, task or daemon that a knob belongs to is not there."""
 
 
+@lru_cache
 def canonical_mask(value: str) -> str:
+    """A plan of thousands of changes has few masks."""
     return str(CpuMask.parse_list(value))
 
 
@@ -38,7 +41,8 @@ class KnobOps:
     """The functions of one kind. Values are canonical text (see KnobKind); OSError passes through.
 
     locate(kernel, target): where the target is now, checked afresh; raises TargetGone.
-    read(kernel, place), write(kernel, place, value): `write` of an earlier `read` is the inverse.
+    read(kernel, place), write(kernel, place, value): both return what the knob shows; `write` of an
+    earlier `read` is the inverse.
     accepts(wanted, observed): may a read after writing `wanted` show `observed`?
     canonical(value): the one spelling of a planned value; raises ValueError for nonsense.
     effective(kernel, place): what the hardware uses, None where the kernel does not tell.
@@ -52,7 +56,7 @@ class KnobOps:
 
     locate: Callable[[Kernel, str], str]
     read: Callable[[Kernel, str], str]
-    write: Callable[[Kernel, str, str], None]
+    write: Callable[[Kernel, str, str], str]
     accepts: Callable[[str, str], bool] = operator.eq
     canonical: Callable[[str], str] = canonical_mask
     effective: Callable[[Kernel, str], str | None] = _no_effective

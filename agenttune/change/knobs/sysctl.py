@@ -33,8 +33,8 @@ def _read(kernel: Kernel, path: str) -> str:
     return kernel.read(path).strip()
 
 
-def _write(kernel: Kernel, path: str, value: str) -> None:
-    kernel.write_once(path, value + "\n")
+def _write(kernel: Kernel, path: str, value: str) -> str:
+    return kernel.write_once(path, value + "\n").strip()
 
 
 def _canonical(value: str) -> str:

@@ -44,8 +44,9 @@ def _read(kernel: Kernel, place: str) -> str:
     return str(kernel.task_affinity(int(place)))
 
 
-def _write(kernel: Kernel, place: str, value: str) -> None:
+def _write(kernel: Kernel, place: str, value: str) -> str:
     kernel.set_task_affinity(int(place), CpuMask.parse_list(value))
+    return _read(kernel, place)
 
 
 def _within_cpuset(wanted: str, observed: str) -> bool:

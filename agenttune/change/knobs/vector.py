@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import re
-
 from agenttune.change.kernel import Kernel
 from agenttune.change.knobs.knob import KnobOps, TargetGone
+from agenttune.host.devices import pci_address_in
 from agenttune.host.host import VectorKey
 
-_PCI_ADDRESS = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 # Before per-device MSI domains (v6.2) hwirq carries the PCI device above 11 bits of entry:
 # pci_msi_domain_calc_hwirq(), drivers/pci/msi/irqdomain.c, v6.1. A table has at most 2048 entries.
 _ENTRY_MASK = 0x7FF
@@ -24,34 +22,35 @@ def parse_key(target: str) -> VectorKey:
 
 
 def find_irq(kernel: Kernel, target: str) -> int:
-    """The vector's IRQ number at this moment. Raises TargetGone."""
-    key = parse_key(target)
+    """The vector's IRQ number at this moment. Raises TargetGone.
+
+    A hint is good for as long as the interrupt's descriptor lives: freeing it removes its sysfs
+    folder (delayed_free_desc, kernel/irq/irqdesc.c, v6.12), and a later one has another identity.
+    """
     hint = kernel.irq_hints.get(target)
-    if hint is not None and _is_at(kernel, hint, key):
-        return hint
+    if hint is not None and kernel.identity(_folder(hint[0])) == hint[1]:
+        return hint[0]
     kernel.irq_hints.pop(target, None)
+    key = parse_key(target)
     for irq in _candidates(kernel, key):
+        identity = kernel.identity(_folder(irq))
         found = _key_at(kernel, irq, key.device)
-        if found is not None:
-            kernel.irq_hints[str(found)] = irq
+        if found is not None and identity is not None:
+            kernel.irq_hints[str(found)] = (irq, identity)
     if target not in kernel.irq_hints:
         raise TargetGone(f"no interrupt vector {target} on this host now")
-    return kernel.irq_hints[target]
+    return kernel.irq_hints[target][0]
+
+
+def _folder(irq: int) -> str:
+    return f"/sys/kernel/irq/{irq}"
 
 
 def _candidates(kernel: Kernel, key: VectorKey) -> list[int]:
     folder = "/sys/kernel/irq"
-    if _PCI_ADDRESS.fullmatch(key.device):
+    if pci_address_in(key.device) == key.device:
         folder = f"/sys/bus/pci/devices/{key.device}/msi_irqs"
     return kernel.tree.numbers(folder)
-
-
-def _is_at(kernel: Kernel, irq: int, key: VectorKey) -> bool:
-    if _PCI_ADDRESS.fullmatch(key.device) and not kernel.tree.exists(
-        f"/sys/bus/pci/devices/{key.device}/msi_irqs/{irq}"
-    ):
-        return False
-    return _key_at(kernel, irq, key.device) == key
 
 
 def _key_at(kernel: Kernel, irq: int, device: str) -> VectorKey | None:
@@ -59,12 +58,12 @@ def _key_at(kernel: Kernel, irq: int, device: str) -> VectorKey | None:
 
     The caller has seen `irq` in the msi_irqs folder of a PCI device.
     """
-    folder = f"/sys/kernel/irq/{irq}/"
+    folder = _folder(irq)
     try:
-        action = kernel.read(folder + "actions").strip()
-        hwirq = int(kernel.read(folder + "hwirq"))
-        is_msi = _PCI_ADDRESS.fullmatch(device) is not None
-        if not action or not (is_msi or kernel.read(folder + "chip_name").strip() == device):
+        action = kernel.read(f"{folder}/actions").strip()
+        hwirq = int(kernel.read(f"{folder}/hwirq"))
+        is_msi = pci_address_in(device) == device
+        if not action or not (is_msi or kernel.read(f"{folder}/chip_name").strip() == device):
             return None
     except (OSError, ValueError):
         return None
@@ -79,8 +78,8 @@ def _read(kernel: Kernel, irq: str) -> str:
     return kernel.read(f"/proc/irq/{irq}/smp_affinity_list").strip()
 
 
-def _write(kernel: Kernel, irq: str, value: str) -> None:
-    kernel.write_once(f"/proc/irq/{irq}/smp_affinity_list", value + "\n")
+def _write(kernel: Kernel, irq: str, value: str) -> str:
+    return kernel.write_once(f"/proc/irq/{irq}/smp_affinity_list", value + "\n").strip()
 
 
 def effective(kernel: Kernel, irq: str) -> str | None:
