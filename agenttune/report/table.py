@@ -14,7 +14,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, indent: st
 
     No rows give the empty string. None prints as 'unknown'. Every line ends in a newline.
     """
-    cells = [[UNKNOWN if cell is None else str(cell) for cell in row] for row in rows]
+    cells = [[_cell(value) for value in row] for row in rows]
     if not cells:
         return ""
     columns = list(zip(header, *cells, strict=True))
@@ -28,6 +28,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, indent: st
         ]
         lines.append(indent + "  ".join(parts).rstrip() + "\n")
     return "".join(lines)
+
+
+def _cell(value: object) -> str:
+    """What a task or a driver calls itself may hold anything; a terminal must not obey it."""
+    text = UNKNOWN if value is None else str(value)
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _is_number(cell: str) -> bool:
