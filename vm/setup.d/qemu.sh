@@ -73,7 +73,9 @@ write_launcher() {
     {
         printf '#!/bin/sh\n'
         if [ "$prefix" != /usr ]; then
-            printf 'export LD_LIBRARY_PATH=%s/lib/x86_64-linux-gnu\n' "$prefix"
+            # Debian 12 still ships a few libraries below /lib; unpacked they stay there.
+            printf 'export LD_LIBRARY_PATH=%s/lib/x86_64-linux-gnu:%s/lib/x86_64-linux-gnu\n' \
+                "$prefix" "${prefix%/usr}"
             printf 'export QEMU_MODULE_DIR=%s/lib/x86_64-linux-gnu/qemu\n' "$prefix"
         fi
         printf 'exec %s/bin/qemu-system-x86_64 -L %s/share/qemu -L %s/share/seabios "$@"\n' \
