@@ -5,7 +5,7 @@
 
 #include "maps.bpf.h"
 
-/* A task's name as two numbers; the kernel pads it with zeros since v5.17 (d6986ce24fc0). */
+/* A task's name as two numbers; __set_task_comm() pads it with zeros since v5.17. */
 static __always_inline const __u64 *comm_words(struct task_struct *task)
 {
 	return (const __u64 *)__builtin_preserve_access_index(&task->comm);

@@ -62,7 +62,7 @@ struct task_struct {
 	struct css_set *cgroups;
 };
 
-/* x86 per-CPU hot data from v6.2 (64701838bf05) until v6.15 split it again (a1e4cc0155ad). */
+/* x86 per-CPU hot data from v6.2 (64701838bf05) to v6.14 (46e8fff6d45f, c8f1ac2bd777). */
 struct pcpu_hot {
 	int preempt_count;
 	__u16 softirq_pending;

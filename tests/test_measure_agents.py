@@ -33,6 +33,14 @@ TURNS = 100
 BY_COMM = Selector.parse(f"comm:{COMM}")
 
 
+@pytest.fixture
+def engine() -> Iterator[BpfEngine]:
+    """Attached; its window is not open yet."""
+    attached = BpfEngine(Filter(comms=(COMM.encode(),)))
+    yield attached
+    attached.close()
+
+
 def wakeups(found: Measurement) -> dict[str, int]:
     """Samples by the waker's context."""
     return {
@@ -148,25 +156,30 @@ def run_ns(found: Measurement, pid: int) -> int:
     return sum(load.run_ns for load in found.agents if load.tgid == pid)
 
 
-def test_a_turn_is_its_own_time_and_what_was_stolen() -> None:
-    """A real-time agent holds its CPU over the whole window, without one switch.
+def test_a_turn_is_its_own_time_and_what_was_stolen(engine: BpfEngine) -> None:
+    """A real-time agent holds its CPU from before the window to its end, without one switch.
 
     Its own time and the stolen time then are the window; and the stolen time, kept by the frames'
     clock, is the sum of each interrupt's own time, so nested time is in it once.
     """
     with agent(SPINNER) as spinner:
         spinner.hear()
-        with Session([BY_COMM]) as session:
-            time.sleep(0.3)
-            session.stop()
-            found = session.read()
-        spinner.hear()
+        begin = time.monotonic_ns()
+        engine.open_window()
+        seeded = time.monotonic_ns()
+        time.sleep(0.3)
+        engine.close_window()
+        end = time.monotonic_ns()
+        found = engine.counters()
+        assert spinner.hear() == "done"
     (load,) = found.agents
-    assert load.tgid == spinner.pid
+    assert (load.tgid, load.switches_in) == (spinner.pid, 1)
     whole = load.run_ns + load.stolen_ns
-    assert 0.98 * found.window_ns <= whole <= found.window_ns
-    interrupts = (*found.vectors, *found.softirqs, *found.arch_interrupts)
-    sum_ns = sum(part.time_ns for part in interrupts if part.cpu == load.cpu)
+    assert 0.98 * (end - seeded) <= whole <= end - begin
+    sum_ns = sum(
+        part.times.total for part in (*found.irqs, *found.softirqs) if part.cpu == load.cpu
+    )
+    sum_ns += sum(part.time_ns for part in found.archs if part.cpu == load.cpu)
     assert sum_ns > 0
     # One softirq and one hardirq may be cut at each edge of the turn.
     assert abs(sum_ns - load.stolen_ns) <= 0.02 * sum_ns + 200_000

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from measure_loads import loopback, read_disk, timers
+from measure_loads import disk, loopback, read_disk, timers
 from measure_witness import Witness, witness
 
 from agenttune.host.counters import parse_rows
@@ -31,9 +30,6 @@ IN_FLIGHT = 1
 # second tracer exactly, and that one with the kernel but for this much on a row and CPU.
 UNTRACED = 20
 UNTRACED_PCT = 2
-
-# A folder on a real disk; a guest without one mounts it and says where.
-DISK_FOLDER = Path(os.environ.get("AGENTTUNE_TEST_DISK", "/var/tmp"))
 
 
 def proc_counts(path: str) -> Counts:
@@ -137,8 +133,8 @@ def total(found: dict[Key, Delta], row: str) -> int:
 
 
 def test_vectors_count_as_in_proc_interrupts_under_disk_load(bench: Bench) -> None:
-    """DISK_FOLDER must be on a disk with interrupts: virtio-blk, NVMe, SCSI."""
-    found = deltas(bench, lambda: read_disk(DISK_FOLDER, 2000))
+    place = disk()
+    found = deltas(bench, lambda: read_disk(place, 2000))
     check(found)
     assert sum(total(found, row) for row in {row for row, _ in found} if row.isdigit()) >= 1000
 
