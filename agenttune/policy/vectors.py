@@ -6,7 +6,7 @@ from __future__ import annotations
 from agenttune.host.cpumask import CpuMask
 from agenttune.host.host import Vector
 from agenttune.policy.evidence import Evidence, of_target, of_vector
-from agenttune.policy.placement import Move, occupied
+from agenttune.policy.placement import Move
 from agenttune.policy.plan import Change, Knob, KnobKind
 from agenttune.policy.profile import Placement
 from agenttune.policy.roles import Roles
@@ -43,7 +43,7 @@ def _why(move: Move, roles: Roles, placement: Placement) -> str:
     if not bad & roles.cores:
         return f"CPUs {bad} are not among those near the agent"
     if not here:
-        return f"its mask {occupied(vector)} includes agent cores {bad & roles.cores}"
+        return f"its mask {vector.affinity} includes agent cores {bad & roles.cores}"
     cpu = (bad & roles.cores).first()
     return f"CPU {cpu} is an agent core" if cpu in roles.agent else _sibling(cpu, roles)
 
