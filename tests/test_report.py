@@ -16,6 +16,13 @@ def test_columns_align_and_numbers_go_right() -> None:
     )
 
 
+def test_a_device_address_is_no_number() -> None:
+    rows = [("0000:00:03.0/1/a", "0-3"), ("0000:00:03.0/10/b", "1")]
+    lines = table(("vector", "mask"), rows, indent="").splitlines()
+    assert [line.index("0000") for line in lines[1:]] == [0, 0]
+    assert lines[2].endswith("  1")
+
+
 def test_no_rows_no_table() -> None:
     assert table(("CPU",), []) == ""
 

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 # What every report prints for a value this kernel or recording does not tell.
 UNKNOWN = "unknown"
+
+_NUMBER = re.compile(r"[0-9.]+( [a-z]+)?")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, indent: str = "  ") -> str:
@@ -37,4 +40,4 @@ def _cell(value: object) -> str:
 
 
 def _is_number(cell: str) -> bool:
-    return cell[:1].isdigit() or cell in {UNKNOWN, "-", ""}
+    return bool(_NUMBER.fullmatch(cell)) or cell in {UNKNOWN, "-", "few"}
