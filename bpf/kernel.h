@@ -69,7 +69,7 @@ struct pcpu_hot {
 };
 
 typedef struct {
-	unsigned int __softirq_pending; /* until v6.2 */
+	__u16 __softirq_pending; /* until v6.2 */
 } irq_cpustat_t;
 
 #pragma clang attribute pop
