@@ -22,6 +22,7 @@ def test_kernel(guest_facts: dict[str, str]) -> None:
     assert os.cpu_count() == machine.CPUS
 
 
+@pytest.mark.iommu
 def test_interrupt_remapping(guest_facts: dict[str, str]) -> None:
     remapped = "IR-PCI-MSI" in Path("/proc/interrupts").read_text()
     assert remapped == (guest_facts["iommu"] == "yes")

@@ -67,6 +67,7 @@ def rates(seconds: float) -> dict[str, int]:
     return {name: count - before[name] for name, count in on_agent_cpu().items()}
 
 
+@pytest.mark.iommu
 def test_tune_moves_the_work_and_revert_restores_every_file(scene: Scene, state: Path) -> None:
     before = snapshot(scene.agent.pid)
     busy = [name for name, count in rates(2.0).items() if count > 20]
