@@ -4,12 +4,8 @@
 from __future__ import annotations
 
 import errno
-import os
-import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import BuiltinFunctionType, FrameType
 
 import pytest
 from change_host import (
@@ -24,20 +20,12 @@ from change_host import (
     make_host,
     make_plan,
 )
+from kill_points import kill_everywhere
 
 from agenttune.change.entry import Entry
 from agenttune.change.journal import read_journal
-from agenttune.errors import AgenttuneError, ExitCode
+from agenttune.errors import ExitCode
 from agenttune.policy.plan import KnobKind
-
-# Everything that apply and revert do to the world, as the functions of C that do it; FakeKernel
-# writes a knob by one rename. Reads are left out: the world is the same before and after one.
-EFFECTS = frozenset(
-    {
-        *("mkdir", "rename", "unlink", "fsync", "flock", "ftruncate", "pwrite"),
-        *("connect", "execute", "executemany", "executescript"),
-    }
-)
 
 
 @pytest.fixture
@@ -49,46 +37,6 @@ def place() -> Iterator[Path]:
 @pytest.fixture
 def kernel(place: Path) -> FakeKernel:
     return make_host(place / "root")
-
-
-class Killer:
-    """A profiler that kills its process at point `at`, counting before and after each effect."""
-
-    def __init__(self, at: int) -> None:
-        self.left = at
-
-    def __call__(self, _frame: FrameType, event: str, called: object) -> None:
-        if event not in ("c_call", "c_return") or not isinstance(called, BuiltinFunctionType):
-            return
-        if called.__name__ in EFFECTS:
-            if self.left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            self.left -= 1
-
-
-def survives(at: int, action: Callable[[], object]) -> bool:
-    """Run `action` in a child that dies at point `at`; True when it ended before."""
-    child = os.fork()
-    if child == 0:
-        sys.setprofile(Killer(at))
-        try:
-            action()
-        except AgenttuneError:
-            pass
-        finally:
-            sys.setprofile(None)
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFEXITED(status) or os.WTERMSIG(status) == signal.SIGKILL
-    return os.WIFEXITED(status)
-
-
-def kill_everywhere(action: Callable[[], object]) -> Iterator[int]:
-    """Kill `action` at point 0, 1, …; the body of the loop checks and cleans up after each."""
-    at = 0
-    while not survives(at, action):
-        yield at
-        at += 1
 
 
 def files_of(root: Path, entries: tuple[Entry, ...]) -> set[str]:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from agenttune.change import timer
-from agenttune.change.classify import MANAGED, Cause, classify
+from agenttune.change.classify import Cause, classify, unmovable
 from agenttune.change.entry import Entry, EntryState, Transaction
 from agenttune.change.journal import Journal
 from agenttune.change.kernel import Kernel
@@ -135,7 +135,8 @@ def _draft(plan: Plan, kernel: Kernel, seq: int, change: Change) -> Entry:
         if current == wanted:
             return replace(entry, note="it is so already")
         if ops.movable is not None and not ops.movable(kernel, place):
-            return replace(entry, note=f"{MANAGED}. {MANAGED.remedy}")
+            refusal = unmovable(change.knob)
+            return replace(entry, note=f"{refusal}. {refusal.remedy}")
         context = ops.context(kernel, place)
     except TargetGone as error:
         if ops.dies_with_target:

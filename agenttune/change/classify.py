@@ -43,14 +43,14 @@ class Refusal:
         return f"{self.cause}: {self.what}"
 
 
-MANAGED = Refusal(
+_MANAGED = Refusal(
     Cause.MANAGED,
     "the kernel manages this vector's affinity",
     "Boot with isolcpus=managed_irq,CPUS, or give the device fewer queues.",
 )
 _PER_CPU = Refusal(
     Cause.PER_CPU,
-    "the interrupt is bound to its CPU",
+    "the interrupt is bound to its CPU, as timers are",
     "Take the CPU out of the agent's CPUs, or stop what uses this interrupt.",
 )
 _BY_ERRNO = {
@@ -83,13 +83,18 @@ _BY_ERRNO = {
 }
 
 
+def unmovable(knob: Knob) -> Refusal:
+    """Why the kernel keeps a vector to itself; only MSI vectors are managed."""
+    return _MANAGED if pci_address_in(knob.target.split("/")[0]) else _PER_CPU
+
+
 def classify(knob: Knob, error: OSError) -> Refusal:
     """What `error`, from reading or writing `knob`, means."""
     code = error.errno or 0
     if knob.kind is KnobKind.VECTOR_AFFINITY and code in {errno.EIO, errno.EPERM}:
         # write_irq_affinity(), kernel/irq/proc.c: EIO up to v6.11, EPERM since v6.12, for a
         # managed vector and for one whose chip or flags forbid it (timers, per-CPU).
-        return MANAGED if pci_address_in(knob.target.split("/")[0]) else _PER_CPU
+        return unmovable(knob)
     name = errno.errorcode.get(code, "")
     if code in _BY_ERRNO:
         cause, what, remedy = _BY_ERRNO[code]

@@ -25,7 +25,7 @@ def find_irq(kernel: Kernel, target: str) -> int:
     """The vector's IRQ number at this moment. Raises TargetGone.
 
     A hint is good for as long as the interrupt's descriptor lives: freeing it removes its sysfs
-    folder (delayed_free_desc, kernel/irq/irqdesc.c, v6.12), and a later one has another identity.
+    folder (free_desc, kernel/irq/irqdesc.c, v6.12), and a later one has another identity.
     """
     hint = kernel.irq_hints.get(target)
     if hint is not None and kernel.identity(_folder(hint[0])) == hint[1]:
