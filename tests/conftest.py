@@ -9,6 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 import pytest
+from change_host import FakeKernel, fast_directory, make_host, make_plan, plan_of
+
+from agenttune.policy.plan import KnobKind, Plan
 
 RECORDINGS = Path(__file__).parent / "data/hosts"
 
@@ -38,3 +41,24 @@ def harmless_members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
             raise ValueError(f"{tar.name}: {member.name} leads out of the archive")
         member.uid, member.gid, member.uname, member.gname = os.getuid(), os.getgid(), "", ""
         yield member
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    with fast_directory() as directory:
+        yield directory
+
+
+@pytest.fixture
+def kernel(place: Path) -> FakeKernel:
+    return make_host(place / "root")
+
+
+@pytest.fixture
+def state(place: Path) -> Path:
+    return place / "state"
+
+
+@pytest.fixture
+def plan(kernel: FakeKernel) -> Plan:
+    return plan_of(make_plan(kernel.root), KnobKind.VECTOR_AFFINITY, KnobKind.SYSCTL)
