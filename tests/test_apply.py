@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,9 +20,7 @@ from change_host import (
     contents,
     do_apply,
     do_revert,
-    fast_directory,
     irq_of,
-    make_host,
     make_plan,
     plan_of,
 )
@@ -43,22 +40,6 @@ from agenttune.errors import (
     RevertIncomplete,
 )
 from agenttune.policy.plan import KnobKind
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with fast_directory() as directory:
-        yield directory
-
-
-@pytest.fixture
-def kernel(place: Path) -> FakeKernel:
-    return make_host(place / "root")
-
-
-@pytest.fixture
-def state(place: Path) -> Path:
-    return place / "state"
 
 
 def test_every_kind_is_written_and_comes_back(kernel: FakeKernel, state: Path) -> None:

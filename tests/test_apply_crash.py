@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,6 @@ from change_host import (
     contents,
     do_apply,
     do_revert,
-    fast_directory,
-    make_host,
     make_plan,
 )
 from kill_points import kill_everywhere
@@ -26,17 +23,6 @@ from agenttune.change.entry import Entry
 from agenttune.change.journal import read_journal
 from agenttune.errors import ExitCode
 from agenttune.policy.plan import KnobKind
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with fast_directory() as directory:
-        yield directory
-
-
-@pytest.fixture
-def kernel(place: Path) -> FakeKernel:
-    return make_host(place / "root")
 
 
 def files_of(root: Path, entries: tuple[Entry, ...]) -> set[str]:

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from change_host import (
     FakeKernel,
     contents,
     do_revert,
-    fast_directory,
     make_host,
     make_plan,
     plan_of,
@@ -44,19 +42,8 @@ class RealClock(FakeKernel):
 
 
 @pytest.fixture
-def place() -> Iterator[Path]:
-    with fast_directory() as directory:
-        yield directory
-
-
-@pytest.fixture
 def kernel(place: Path) -> FakeKernel:
     return RealClock(make_host(place / "root").root)
-
-
-@pytest.fixture
-def state(place: Path) -> Path:
-    return place / "state"
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from agenttune.change import state_dir
 from agenttune.change.apply import apply
 from agenttune.change.entry import Transaction
 from agenttune.change.journal import JOURNAL_FILE, Journal, open_journal, read_journal
-from agenttune.errors import ExitCode, JournalError
+from agenttune.errors import ExitCode, HostError, JournalError
 from agenttune.policy.plan import Plan
 
 
@@ -166,6 +166,24 @@ def test_foreign_owner_is_refused(kernel: FakeKernel, state: Path, plan: Plan) -
     os.chown(state, 1234, 1234)
     with pytest.raises(JournalError, match="belongs to uid 1234"):
         do_apply(kernel, plan, state)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_other_user_may_not_look(kernel: FakeKernel, state: Path, plan: Plan) -> None:
+    """Where nothing can be seen, 'nothing is applied' would be a lie."""
+    do_apply(kernel, plan, state)
+    child = os.fork()
+    if child == 0:
+        os.setresuid(65534, 65534, 65534)
+        code = 1
+        try:
+            with read_journal(state):
+                pass
+        except HostError as error:
+            code = 0 if "root" in error.message and "sudo" in error.hint else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 # A journal that cannot be written

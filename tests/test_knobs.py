@@ -19,9 +19,7 @@ from change_host import (
     FakeKernel,
     do_apply,
     do_revert,
-    fast_directory,
     irq_of,
-    make_host,
     renumber,
 )
 
@@ -35,17 +33,6 @@ from agenttune.host.capture import read_host
 from agenttune.host.cpumask import CpuMask
 from agenttune.host.host import Movability
 from agenttune.policy.plan import Change, Knob, KnobKind, Plan
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with fast_directory() as directory:
-        yield directory
-
-
-@pytest.fixture
-def kernel(place: Path) -> FakeKernel:
-    return make_host(place / "root")
 
 
 def test_every_kind_has_its_functions() -> None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +19,7 @@ from change_host import (
     contents,
     do_apply,
     do_revert,
-    fast_directory,
     irq_of,
-    make_host,
     make_plan,
     plan_of,
     renumber,
@@ -34,22 +31,6 @@ from agenttune.change.verify import Condition, Status, status
 from agenttune.errors import ApplyError, ExitCode
 from agenttune.host.cpumask import CpuMask
 from agenttune.policy.plan import KnobKind, Plan
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with fast_directory() as directory:
-        yield directory
-
-
-@pytest.fixture
-def kernel(place: Path) -> FakeKernel:
-    return make_host(place / "root")
-
-
-@pytest.fixture
-def state(place: Path) -> Path:
-    return place / "state"
 
 
 @pytest.fixture

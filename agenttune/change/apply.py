@@ -235,7 +235,7 @@ def _roll_back(kernel: Kernel, journal: Journal, made: Transaction, error: BaseE
         with suppress(JournalError):
             record(journal, made, done)
         raise RevertIncomplete(
-            f"{error}\nundoing what was written is not complete:\n  {_left(done)}",
+            f"{error or 'interrupted'}\nundoing what was written is not complete:\n  {_left(done)}",
             hint="See 'agenttune status', then run 'agenttune revert' to try again.",
         ) from error
     try:

@@ -174,7 +174,7 @@ def open_journal(
 def read_journal(directory: Path) -> Iterator[Journal | None]:
     """Look at a journal without the lock; None when there is none. Raises JournalError."""
     path = directory / JOURNAL_FILE
-    if not os.path.lexists(directory):
+    if not state_dir.exists(directory):
         yield None
         return
     with state_dir.opened(directory) as handle:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from agenttune.errors import JournalError, LockHeld
+from agenttune.errors import AgenttuneError, HostError, JournalError, LockHeld
 
 LOCK_FILE = "lock"
 _POLL_S = 0.05
@@ -32,12 +32,23 @@ def opened(path: Path) -> Iterator[int]:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         directory = os.open(path, flags)
     except OSError as error:
-        raise _unsafe(path, _open_trouble(error)) from error
+        raise _cannot_open(path, error) from error
     try:
         _check_owner(path, os.fstat(directory))
         yield directory
     finally:
         os.close(directory)
+
+
+def exists(path: Path) -> bool:
+    """Raises HostError where this user may not even look."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _cannot_open(path, error) from error
+    return True
 
 
 def check_file(directory: int, path: Path) -> os.stat_result | None:
@@ -77,29 +88,16 @@ def holder(directory: int) -> str:
         file = os.open(LOCK_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     except OSError:
         return "another process"
-    with os.fdopen(file) as text:
+    with os.fdopen(file, errors="replace") as text:
         pid, _, command = text.read(4096).strip().partition(" ")
+    if not pid.isdecimal():
+        return "another process"
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return "another process"
     stopped = ", which is stopped" if state in "Tt" else ""
     return f"process {pid} ({command}){stopped}"
-
-
-def is_locked(directory: int) -> bool:
-    """Whether someone holds the lock now."""
-    try:
-        file = os.open(LOCK_FILE, _FILE_FLAGS, dir_fd=directory)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(file)
-    return False
 
 
 def _take(file: int, timeout_s: float | None) -> bool:
@@ -138,7 +136,7 @@ def _open_checked(directory: int, path: Path, flags: int) -> int:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise _unsafe(path, _open_trouble(error)) from error
+        raise _cannot_open(path, error) from error
     try:
         _check_regular(path, os.fstat(file))
     except JournalError:
@@ -162,10 +160,18 @@ def _check_owner(path: Path, found: os.stat_result) -> None:
         raise _unsafe(path, f"may be written by others (mode {stat.S_IMODE(found.st_mode):04o})")
 
 
-def _open_trouble(error: OSError) -> str:
-    if error.errno in {errno.ELOOP, errno.ENOTDIR}:
-        return "is a symbolic link or has the wrong type"
-    return f"cannot be opened: {error.strerror}"
+def _cannot_open(path: Path, error: OSError) -> AgenttuneError:
+    if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}:
+        return _unsafe(path, "is a symbolic link or has the wrong type")
+    if isinstance(error, PermissionError) and os.geteuid() != 0:
+        return HostError(
+            f"{path}: {error.strerror}: the journal is for root alone",
+            hint="Run the same command with sudo.",
+        )
+    return JournalError(
+        f"{path}: cannot be opened: {error.strerror}",
+        hint="Check the disk, or give another directory with --state-dir.",
+    )
 
 
 def _unsafe(path: Path, why: str) -> JournalError:

@@ -39,7 +39,7 @@ _ROW = re.compile(
 _HIDDEN_PATH = re.compile(r"(nvme\d+)c\d+(n\d+)")
 # pci_msi_domain_calc_hwirq() puts the table index into the low 11 bits before 6.2; later kernels
 # have nothing else there (drivers/pci/msi/irqdomain.c).
-_MSI_INDEX = 0x7FF
+MSI_INDEX = 0x7FF
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +232,7 @@ def _vector(
 def _entry(raw: _Raw, owner: _Owner | None) -> int:
     """The MSI-X table entry; where it is not told, the place among the device's vectors."""
     if raw.hwirq is not None and "MSI" in raw.chip:
-        return raw.hwirq & _MSI_INDEX
+        return raw.hwirq & MSI_INDEX
     if owner:
         return owner.pci.irqs.index(raw.irq)
     return raw.hwirq or 0

@@ -7,10 +7,7 @@ from agenttune.change.kernel import Kernel
 from agenttune.change.knobs.knob import KnobOps, TargetGone
 from agenttune.host.devices import pci_address_in
 from agenttune.host.host import VectorKey
-
-# Before per-device MSI domains (v6.2) hwirq carries the PCI device above 11 bits of entry:
-# pci_msi_domain_calc_hwirq(), drivers/pci/msi/irqdomain.c, v6.1. A table has at most 2048 entries.
-_ENTRY_MASK = 0x7FF
+from agenttune.host.interrupts import MSI_INDEX
 
 
 def parse_key(target: str) -> VectorKey:
@@ -67,7 +64,7 @@ def _key_at(kernel: Kernel, irq: int, device: str) -> VectorKey | None:
             return None
     except (OSError, ValueError):
         return None
-    return VectorKey(device, hwirq & _ENTRY_MASK if is_msi else hwirq, action)
+    return VectorKey(device, hwirq & MSI_INDEX if is_msi else hwirq, action)
 
 
 def _locate(kernel: Kernel, target: str) -> str:
