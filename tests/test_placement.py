@@ -64,6 +64,12 @@ def test_a_pending_move_is_not_planned_again() -> None:
     assert wanted(make_plan(host(topology(), [vector(40, "2", "3")]), away("3"))) == {}
 
 
+def test_threads_of_a_pending_move_follow_it() -> None:
+    threads = (IrqThread(99, "irq/40-dev", mask("3")),)
+    plan = make_plan(host(topology(), [vector(40, "2", "3", threads=threads)]), away("3"))
+    assert plan.changes == ()
+
+
 def test_a_mask_of_offline_cpus_is_no_pending_move() -> None:
     machine = host(topology(offline=[2]), [vector(40, "2", "3")])
     assert wanted(make_plan(machine, away("3"))) == {"dev-40": "0"}

@@ -18,9 +18,9 @@ def thread_changes(
     """Changes for IRQ threads on avoided CPUs whose vector stays, then notes on those left.
 
     A vector that gets a new affinity takes its threads along (irq_thread_check_affinity,
-    kernel/irq/manage.c, v6.12), so only the threads of the others need a change.
+    kernel/irq/manage.c, v6.12), at its next interrupt; only the threads of the others need a change.
     """
-    gone = frozenset(moved)
+    gone = {*moved, *(vector.irq for vector in host.vectors if _is_pending(vector))}
     changes, notes = [], []
     for vector in host.vectors:
         masks = {thread.affinity for thread in vector.threads}
@@ -31,6 +31,13 @@ def thread_changes(
             continue
         changes.append(_thread_change(host.topology, roles, vector, masks.pop()))
     return tuple(changes), tuple(notes)
+
+
+def _is_pending(vector: Vector) -> bool:
+    """Whether a new affinity waits for the vector's next interrupt."""
+    if vector.affinity is None or vector.effective is None:
+        return False
+    return not vector.effective <= vector.affinity
 
 
 def _thread_change(topology: Topology, roles: Roles, vector: Vector, mask: CpuMask) -> Change:
