@@ -18,7 +18,7 @@ def thread_changes(
     """Changes for IRQ threads on avoided CPUs whose vector stays, then notes on those left.
 
     A vector that gets a new affinity takes its threads along (irq_thread_check_affinity,
-    kernel/irq/manage.c, v6.12), at its next interrupt; only the threads of the others need a change.
+    kernel/irq/manage.c, v6.12) at its next interrupt; only threads of the others need a change.
     """
     gone = {*moved, *(vector.irq for vector in host.vectors if _is_pending(vector))}
     changes, notes = [], []
