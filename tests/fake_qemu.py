@@ -36,6 +36,9 @@ def main() -> None:
             file.write("boot\n")
     if script == "hang":
         time.sleep(60)
+    if script == "abort":
+        print("made-up assertion", file=sys.stderr, flush=True)
+        os.abort()
     if script == "die-early":
         console.write_text("Kernel panic - not syncing: no init found\n")
         return

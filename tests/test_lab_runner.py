@@ -78,8 +78,14 @@ def test_left_behind_processes_do_not_hold_the_lab(cache: Path) -> None:
 def test_panic_before_the_sentinel_is_not_retried(cache: Path) -> None:
     done = run(cache, "die-early")
     assert (done.returncode, boots(cache)) == (125, 1)
-    assert last_line(done) == "vm/run: the guest died before it was up"
+    assert last_line(done) == "vm/run: the guest died at boot"
     assert "no init found" in done.stderr.decode()
+
+
+def test_qemu_that_aborts_is_named_and_not_retried(cache: Path) -> None:
+    done = run(cache, "abort")
+    assert (done.returncode, boots(cache)) == (125, 1)
+    assert last_line(done) == "vm/run: QEMU itself died of signal 6 at boot: made-up assertion"
 
 
 def test_hang_before_the_sentinel_is_tried_three_times(cache: Path) -> None:

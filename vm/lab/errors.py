@@ -25,6 +25,10 @@ class KernelDied(LabError):
     """The guest ended without telling the command's exit status."""
 
 
+class EmulatorDied(LabError):
+    """QEMU itself aborted; the guest had no say in it."""
+
+
 class TimeLimit(LabError):
     """The command ran longer than its limit."""
 

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vm.lab.errors import BootHung, KernelDied, LabError, TimeLimit
+from vm.lab.errors import BootHung, EmulatorDied, KernelDied, LabError, TimeLimit
 from vm.lab.job import Job
 from vm.lab.machine import PORTS, Machine, arguments
 from vm.lab.options import Options
@@ -48,7 +48,7 @@ def boot(machine: Machine, job: Job, options: Options) -> Progress:
             end.close()
         progress = _follow(ours, job, options)
         if progress.exit_status is None:
-            raise _death(progress, log)
+            raise _death(progress, process, log)
         _power_off(ours["status"], process)
         return progress
 
@@ -114,12 +114,21 @@ def _note(progress: Progress, lines: list[str]) -> None:
             progress.exit_status = int(value)
 
 
-def _death(progress: Progress, log: Path) -> LabError:
+def _death(progress: Progress, process: subprocess.Popen[bytes], log: Path) -> LabError:
+    """What to call it that the guest's ports closed before it told an exit status."""
+    when = "at boot" if progress.booted_at is None else "while the command ran"
+    try:
+        status = process.wait(POWER_OFF_SECONDS)
+    except subprocess.TimeoutExpired:
+        return EmulatorDied(f"QEMU itself closed the guest's ports {when}, and stayed")
     lines = log.read_text(errors="replace").splitlines()
     # Hubs without the outside world are what the lab wants.
     said = "; ".join(line for line in lines if "is not connected to host network" not in line)
-    when = "before it was up" if progress.booted_at is None else "while the command ran"
-    return KernelDied(f"the guest died {when}" + (f": {said}" if said else ""))
+    said = f": {said}" if said else ""
+    if status == 0:
+        return KernelDied(f"the guest died {when}{said}")
+    how = f"died of signal {-status}" if status < 0 else f"exited with {status}"
+    return EmulatorDied(f"QEMU itself {how} {when}{said}")
 
 
 def _power_off(status: socket.socket, process: subprocess.Popen[bytes]) -> None:
