@@ -20,6 +20,7 @@ from change_host import (
     do_apply,
     do_revert,
     irq_of,
+    make_host,
     make_plan,
     plan_of,
     renumber,
@@ -304,3 +305,35 @@ def test_irq_thread_that_followed_its_vector_is_ours(kernel: FakeKernel, state: 
     assert look(kernel, state).exit_code is ExitCode.OK
     assert outcomes(do_revert(kernel, state)) == ["restored"]
     assert str(kernel.task_affinity(900)) == "0-7"
+
+
+class MovingKernel(FakeKernel):
+    """A vector's old mask shows for two reads after each write, as in the middle of a move."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.stale: dict[str, tuple[str, int]] = {}
+
+    def write_once(self, path: str, text: str) -> str:
+        old = self.read(path)
+        shown = super().write_once(path, text)
+        if path.endswith("/smp_affinity_list"):
+            self.stale[path] = (old, 2)
+        return shown
+
+    def read(self, path: str) -> str:
+        old, left = self.stale.get(path, ("", 0))
+        if left:
+            self.stale[path] = (old, left - 1)
+            return old
+        return super().read(path)
+
+
+def test_a_move_under_way_is_no_failure(place: Path) -> None:
+    make_host(place / "root")
+    kernel, state = MovingKernel(place / "root"), place / "state"
+    plan = plan_of(make_plan(kernel.root), KnobKind.VECTOR_AFFINITY)
+    before = contents(kernel.root)
+    do_apply(kernel, plan, state)
+    assert do_revert(kernel, state).exit_code is ExitCode.OK
+    assert contents(kernel.root) == before

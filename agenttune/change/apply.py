@@ -16,7 +16,7 @@ from agenttune.change.kernel import Kernel
 from agenttune.change.knobs.knob import TargetGone
 from agenttune.change.knobs.registry import OPS
 from agenttune.change.revert import Reverted, record, restore, undo
-from agenttune.change.verify import Condition, Item, landing
+from agenttune.change.verify import Condition, Item, landing, read_settled
 from agenttune.errors import ApplyError, ExitCode, InputError, JournalError, RevertIncomplete
 from agenttune.policy.plan import Change, Knob, Plan
 
@@ -183,7 +183,7 @@ def _write(kernel: Kernel, txn: int, entry: Entry) -> Item:
     try:
         place = ops.locate(kernel, entry.knob.target)
         ops.write(kernel, place, entry.wanted)
-        observed = ops.read(kernel, place)
+        observed = read_settled(kernel, ops, place, lambda s: ops.accepts(entry.wanted, s))
         effective = ops.effective(kernel, place)
     except TargetGone as error:
         if not ops.dies_with_target:

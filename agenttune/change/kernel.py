@@ -21,6 +21,8 @@ _READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 # O_TRUNC is what a shell's '>' adds: kernfs and procfs ignore it, a recorded tree needs it.
 _WRITE_FLAGS = os.O_RDWR | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
 _SOCKET_TIMEOUT_S = 5.0
+# Far longer than a vector's move takes, emulated CPUs included.
+_LOOK_AGAIN_S = 0.02
 
 
 class Kernel:
@@ -36,6 +38,7 @@ class Kernel:
         self.irq_hints: dict[str, tuple[int, int]] = {}
         self.tree = Tree(root)
         self.live = self.tree.live
+        self.look_again_s = _LOOK_AGAIN_S if self.live else 0.0
 
     def require_privilege(self) -> None:
         """Raises HostError unless this process may change the live host."""

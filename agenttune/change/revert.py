@@ -15,7 +15,7 @@ from agenttune.change.kernel import Kernel
 from agenttune.change.knobs import task
 from agenttune.change.knobs.knob import KnobOps, TargetGone
 from agenttune.change.knobs.registry import OPS
-from agenttune.change.verify import is_ours
+from agenttune.change.verify import is_ours, read_settled
 from agenttune.errors import ExitCode, HostError
 from agenttune.policy.plan import Knob, KnobKind
 
@@ -152,7 +152,7 @@ def _judge(kernel: Kernel, txn: int, entry: Entry, assumed: str | None) -> Resto
         place = ops.locate(kernel, entry.knob.target)
         if entry.context and not ops.survives(kernel, place, entry.context):
             return Restoration(txn, entry, Outcome.DIED, detail="the target was set up again")
-        current = ops.read(kernel, place) if assumed is None else assumed
+        current = assumed if assumed is not None else _current(kernel, ops, place, entry)
     except TargetGone as error:
         return Restoration(txn, entry, _lost(ops), detail=error.message)
     except (HostError, OSError, ValueError) as error:
@@ -165,6 +165,11 @@ def _judge(kernel: Kernel, txn: int, entry: Entry, assumed: str | None) -> Resto
     if entry.place not in {"", place}:
         detail += f"; it was {entry.place}, it is {place} now"
     return Restoration(txn, entry, Outcome.FOREIGN, current, detail)
+
+
+def _current(kernel: Kernel, ops: KnobOps, place: str, entry: Entry) -> str:
+    known = {entry.before, ops.natural(kernel, place)}
+    return read_settled(kernel, ops, place, lambda s: s in known or is_ours(ops, entry, s))
 
 
 def _lost(ops: KnobOps) -> Outcome:
@@ -195,12 +200,13 @@ def _audit(kernel: Kernel, found: Restoration) -> Restoration:
     ops = OPS[entry.knob.kind]
     try:
         place = ops.locate(kernel, entry.knob.target)
-        current = ops.read(kernel, place)
+        restored = {entry.before, ops.natural(kernel, place)}
+        current = read_settled(kernel, ops, place, restored.__contains__)
     except TargetGone as error:
         return replace(found, outcome=_lost(ops), detail=error.message)
     except (HostError, OSError, ValueError) as error:
         return replace(found, outcome=Outcome.FAILED, detail=f"cannot be read back: {error}")
-    if current in {entry.before, ops.natural(kernel, place)}:
+    if current in restored:
         return found
     detail = f"restored {entry.before!r}, but it shows {current!r}"
     return replace(found, outcome=Outcome.FAILED, detail=detail)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +20,8 @@ from agenttune.host.host import Writer
 from agenttune.host.tasks import read_comms
 from agenttune.host.writers import read_writers
 from agenttune.policy.plan import Knob, KnobKind
+
+_LOOKS = 5
 
 Writers = Callable[[], tuple[Writer, ...]]
 
@@ -120,13 +123,27 @@ def landing(wanted: str, effective: str | None) -> Condition:
     return Condition.PENDING
 
 
+def read_settled(kernel: Kernel, ops: KnobOps, place: str, good: Callable[[str], bool]) -> str:
+    """What the knob shows; looked at again, a few times, while that is not `good`.
+
+    A vector in the middle of a move shows its old mask for a moment: irq_move_irq() takes the
+    pending mask away before the chip has the new one (kernel/irq/migration.c, v6.12).
+    """
+    for _ in range(_LOOKS - 1):
+        current = ops.read(kernel, place)
+        if good(current):
+            return current
+        time.sleep(kernel.look_again_s)
+    return ops.read(kernel, place)
+
+
 def _look(kernel: Kernel, txn: int, entry: Entry, writers: Writers) -> Item:
     ops = OPS[entry.knob.kind]
     try:
         place = ops.locate(kernel, entry.knob.target)
         if entry.context and not ops.survives(kernel, place, entry.context):
             return Item(txn, entry, Condition.GONE, detail=f"it was set up again as {place}")
-        current = ops.read(kernel, place)
+        current = read_settled(kernel, ops, place, lambda seen: is_ours(ops, entry, seen))
         effective = ops.effective(kernel, place)
     except TargetGone as error:
         return Item(txn, entry, Condition.GONE, detail=error.message)
