@@ -17,10 +17,17 @@ lock_setup() {
     flock --nonblock 9 || { say "waiting for another set-up to finish" && flock 9; }
 }
 
+# No guest may start or run while its QEMU or kernel changes: the lock of vm/run, kept to the end.
+lock_guests() {
+    [ ! -e "/proc/$$/fd/8" ] || return 0
+    exec 8> "$CACHE/vm.lock"
+    flock --nonblock 8 || { say "waiting for a guest to finish" && flock 8; }
+}
+
 # quietly COMMAND...: shows the output only when the command fails.
 quietly() {
     local log=$CACHE/setup.log
-    "$@" > "$log" 2>&1 9>&- || {
+    "$@" > "$log" 2>&1 8>&- 9>&- || {
         tail -n 30 "$log" >&2
         return 1
     }

@@ -12,6 +12,7 @@ fetch_kernels() {
         directory=$CACHE/kernels/$kernel
         key=$(hash_of "$TREE/vm/setup.d/kernels.sh" "$TREE/vm/guest/init")
         stamped "kernel-$kernel" "$key" && [ -f "$directory/initramfs" ] && continue
+        lock_guests
         [ -f "$directory/release" ] || fetch_kernel "$kernel" "$directory"
         say "building the initramfs of kernel $(< "$directory/release")"
         build_initramfs "$directory"

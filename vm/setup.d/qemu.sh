@@ -10,6 +10,7 @@ fetch_qemu() {
     local key
     key=$(hash_of "$TREE/vm/setup.d/qemu.sh" "$CODENAME")
     stamped qemu "$key" && "$CACHE/qemu/qemu" --version > /dev/null 2>&1 && return
+    lock_guests
     rm -rf "$CACHE/qemu"
     mkdir -p "$CACHE/qemu"
     if qemu_is_recent; then
