@@ -167,10 +167,11 @@ def test_a_turn_is_its_own_time_and_what_was_stolen(engine: BpfEngine) -> None:
         begin = time.monotonic_ns()
         engine.open_window()
         seeded = time.monotonic_ns()
-        time.sleep(0.3)
+        time.sleep(0.2)
         engine.close_window()
         end = time.monotonic_ns()
         found = engine.counters()
+        spinner.poke()
         assert spinner.hear() == "done"
     (load,) = found.agents
     assert load.tgid == spinner.pid
