@@ -53,12 +53,6 @@ class JournalError(AgenttuneError):
     """The journal is unusable; `message` carries the manual plan when one can be read."""
 
 
-class MismatchFound(AgenttuneError):
-    """The host does not look as it should: drift, or interrupt work that did not move."""
-
-    exit_code = ExitCode.MISMATCH
-
-
 class RevertIncomplete(AgenttuneError):
     """Revert left something behind: a foreign change, a lost device, or a failed write."""
 
