@@ -58,7 +58,7 @@ static __always_inline void raise_softirq(__u32 vector, bool exact)
 	if (!state)
 		return;
 	pending = exact ? softirq_pending(vector) :
-			  state->frames.raised_ns[at_bounded(vector, AT_SOFTIRQ_SLOTS)];
+			  at_softirq_raised(&state->frames, vector);
 	if (!pending)
 		at_softirq_raise(&state->frames, vector, 0, bpf_ktime_get_ns());
 }

@@ -80,7 +80,7 @@ struct at_napi {
 	struct at_histogram packets;
 };
 
-struct at_thread {
+struct at_waking {
 	__u64 waking_ns;
 	__u32 context;
 	__u32 pad;

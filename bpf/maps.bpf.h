@@ -42,7 +42,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
-	__type(value, struct at_thread);
+	__type(value, struct at_waking);
 } threads SEC(".maps");
 
 /* First values; too large for a BPF program's stack. */

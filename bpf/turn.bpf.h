@@ -55,7 +55,7 @@ static __always_inline __u32 waking_context(struct at_state *state, bool exact)
 static __always_inline void begin_wakeup(struct task_struct *task, bool exact)
 {
 	struct at_state *state = open_state();
-	struct at_thread *thread;
+	struct at_waking *thread;
 
 	if (!state || !is_agent(task))
 		return;
@@ -75,7 +75,7 @@ static __always_inline void begin_wakeup(struct task_struct *task, bool exact)
 /* Waking to run, when the task was woken inside the window. */
 static __always_inline void end_wakeup(struct task_struct *task, __u64 now_ns)
 {
-	struct at_thread *thread = bpf_task_storage_get(&threads, task, NULL, 0);
+	struct at_waking *thread = bpf_task_storage_get(&threads, task, NULL, 0);
 	struct at_histogram *latencies;
 
 	if (!thread || !thread->waking_ns)

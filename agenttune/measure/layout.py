@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from ctypes import Structure, c_char, c_uint32, c_uint64
+from ctypes import Structure, c_char, c_uint16, c_uint32, c_uint64
 
 from agenttune.measure.histogram import BUCKETS, Histogram
 
@@ -67,12 +67,41 @@ class Stamp(Structure):
     _fields_ = (("now_ns", c_uint64), ("hardirq_ns", c_uint64))
 
 
+class Cause(Structure):
+    _fields_ = (
+        ("irq_ns", c_uint64),
+        ("raise_ns", c_uint64),
+        ("entry_ns", c_uint64),
+        ("thread_ns", c_uint64),
+        ("irq", c_uint32),
+        ("origin", c_uint32),
+        ("conduit", c_uint32),
+        ("irq_cpu", c_uint16),
+        ("flags", c_uint16),
+    )
+
+
+class Completion(Structure):
+    _fields_ = (
+        ("done_ns", c_uint64),
+        ("subject", c_uint64),
+        ("latency_ns", c_uint64),
+        ("kind", c_uint32),
+        ("bytes", c_uint32),
+    )
+
+
+class TaskFrame(Structure):
+    _fields_ = (("tid", c_uint32), ("flags", c_uint32), ("cause", Cause), ("done", Completion))
+
+
 class HardirqFrame(Structure):
     _fields_ = (
         ("start_ns", c_uint64),
         ("nested_ns", c_uint64),
         ("id", c_uint32),
         ("pad", c_uint32),
+        ("done", Completion),
     )
 
 
@@ -82,6 +111,8 @@ class SoftirqFrame(Structure):
         ("earlier_ns", c_uint64),
         ("vector", c_uint32),
         ("task", c_uint32),
+        ("cause", Cause),
+        ("done", Completion),
     )
 
 
@@ -95,13 +126,14 @@ class Cpu(Structure):
         ("softirq_ns", c_uint64),
         ("unpaired", c_uint64),
         ("depth", c_uint32),
-        ("pad", c_uint32),
+        ("id", c_uint32),
+        ("task", TaskFrame),
         ("hardirqs", HardirqFrame * HARDIRQ_FRAMES),
         ("softirq", SoftirqFrame),
         ("parked", SoftirqFrame),
         ("turn", Turn),
-        ("raised_ns", c_uint64 * SOFTIRQ_SLOTS),
-        ("raised_next_ns", c_uint64 * SOFTIRQ_SLOTS),
+        ("raised", Cause * SOFTIRQ_SLOTS),
+        ("raised_next", Cause * SOFTIRQ_SLOTS),
     )
 
 

@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The frames on one CPU: interrupt events in, times and causes out. Part of stages.h.
+ *
+ * One CPU's frames are, from the bottom: a task, at most one softirq, and hardirqs. Every frame's
+ * own time excludes what interrupted it. All calls for one struct at_cpu come from its CPU.
+ *
+ * A hardirq may land inside any of these functions except those that run with interrupts off
+ * (hardirq, raise and switch events). Only hardirq events write hardirq_ns, and a hardirq's events
+ * balance; so softirq and task frames keep times in slots of their own and subtract the difference
+ * of hardirq_ns between two consistent stamps, instead of adding to a shared stack.
+ */
+#ifndef AGENTTUNE_FRAMES_H
+#define AGENTTUNE_FRAMES_H
+
+#include "cause.h"
+
+/* NR_SOFTIRQS (include/linux/interrupt.h, v6.12). */
+#define AT_SOFTIRQS 10
+#define AT_SOFTIRQ_SLOTS 16
+/* Hardirqs nest only where one handler dispatches another (chained GPIO or mux controllers). */
+#define AT_HARDIRQ_FRAMES 4
+
+/* The context that runs now; AT_SOFTIRQ + n is softirq vector n. */
+enum at_context { AT_TASK, AT_IDLE, AT_HARDIRQ, AT_SOFTIRQ };
+#define AT_CONTEXTS (AT_SOFTIRQ + AT_SOFTIRQS)
+
+/* A clock reading together with the hardirq time that had passed by then. */
+struct at_stamp {
+	__u64 now_ns;
+	__u64 hardirq_ns;
+};
+
+struct at_hardirq_frame {
+	__u64 start_ns;
+	__u64 nested_ns;
+	__u32 id;
+	__u32 pad;
+	struct at_completion done;
+};
+
+/* `vector` is the softirq vector + 1; 0 means that the slot is empty. */
+struct at_softirq_frame {
+	struct at_stamp start;
+	__u64 earlier_ns;
+	__u32 vector;
+	__u32 task;
+	struct at_cause cause;
+	struct at_completion done;
+};
+
+/*
+ * The task below any interrupt. `cause` is why a kernel thread runs: the chain that woke it, or
+ * nothing (all 0). Front-ends set it at each switch with at_task().
+ */
+struct at_task_frame {
+	__u32 tid;
+	__u32 flags;
+	struct at_cause cause;
+	struct at_completion done;
+};
+
+/* A watched task's turn on the CPU. */
+struct at_turn {
+	struct at_stamp start;
+	__u64 softirq_ns;
+};
+
+struct at_cpu {
+	__u64 hardirq_ns;
+	__u64 softirq_ns;
+	__u64 unpaired;
+	__u32 depth;
+	__u32 id;
+	struct at_task_frame task;
+	struct at_hardirq_frame hardirqs[AT_HARDIRQ_FRAMES];
+	struct at_softirq_frame softirq;
+	/* PREEMPT_RT: the softirq of a task that was switched out in the middle of it. */
+	struct at_softirq_frame parked;
+	struct at_turn turn;
+	/* Raised and not yet entered: the one of this round, and one raised after its snapshot. */
+	struct at_cause raised[AT_SOFTIRQ_SLOTS];
+	struct at_cause raised_next[AT_SOFTIRQ_SLOTS];
+};
+
+/* An index below `size`, a power of two, by a mask that compilers keep: the BPF verifier asks. */
+AT_INLINE __u32 at_bounded(__u32 index, __u32 size)
+{
+	__asm__ volatile("" : "+r"(index));
+	return index & (size - 1);
+}
+
+/* Time from start to now without hardirqs. */
+AT_INLINE __u64 at_elapsed(struct at_stamp start, struct at_stamp now)
+{
+	__u64 wall_ns = now.now_ns - start.now_ns;
+	__u64 hardirq_ns = now.hardirq_ns - start.hardirq_ns;
+
+	return wall_ns > hardirq_ns ? wall_ns - hardirq_ns : 0;
+}
+
+/* A stamp for callers that run with interrupts off; others must retry until it is consistent. */
+AT_INLINE struct at_stamp at_stamp(const struct at_cpu *cpu, __u64 now_ns)
+{
+	struct at_stamp stamp = { .now_ns = now_ns, .hardirq_ns = cpu->hardirq_ns };
+
+	return stamp;
+}
+
+/* Where hardirqs cannot be, their frames are left over from exits that were never seen. */
+AT_INLINE void at_drop_hardirqs(struct at_cpu *cpu)
+{
+	cpu->unpaired += cpu->depth;
+	cpu->depth = 0;
+}
+
+AT_INLINE void at_hardirq_enter(struct at_cpu *cpu, __u32 id, __u64 now_ns)
+{
+	struct at_hardirq_frame *frame;
+
+	if (cpu->depth >= AT_HARDIRQ_FRAMES)
+		at_drop_hardirqs(cpu);
+	frame = &cpu->hardirqs[at_bounded(cpu->depth, AT_HARDIRQ_FRAMES)];
+	frame->start_ns = now_ns;
+	frame->nested_ns = 0;
+	frame->id = id;
+	frame->done.kind = AT_NO_COMPLETION;
+	cpu->depth++;
+}
+
+/* The handler's own time, or AT_UNKNOWN for an exit without an entry. */
+AT_INLINE __u64 at_hardirq_exit(struct at_cpu *cpu, __u32 id, __u64 now_ns)
+{
+	struct at_hardirq_frame *frame = 0;
+	__u32 depth = cpu->depth, index, found = AT_HARDIRQ_FRAMES;
+	__u64 wall_ns;
+
+	for (index = 0; index < AT_HARDIRQ_FRAMES; index++)
+		if (index < depth && cpu->hardirqs[index].id == id)
+			found = index;
+	if (found >= AT_HARDIRQ_FRAMES) {
+		cpu->unpaired++;
+		return AT_UNKNOWN;
+	}
+	cpu->unpaired += depth - 1 - found;
+	cpu->depth = found;
+	frame = &cpu->hardirqs[at_bounded(found, AT_HARDIRQ_FRAMES)];
+	wall_ns = now_ns - frame->start_ns;
+	if (found)
+		cpu->hardirqs[at_bounded(found - 1, AT_HARDIRQ_FRAMES)].nested_ns += wall_ns;
+	else
+		cpu->hardirq_ns += wall_ns;
+	return wall_ns > frame->nested_ns ? wall_ns - frame->nested_ns : 0;
+}
+
+/* Why the code that runs now runs; raise_ns is 0 unless a softirq's raise is part of it. */
+AT_INLINE struct at_cause at_cause_now(const struct at_cpu *cpu)
+{
+	struct at_cause cause = {};
+
+	if (cpu->depth) {
+		const struct at_hardirq_frame *frame;
+
+		frame = &cpu->hardirqs[at_bounded(cpu->depth - 1, AT_HARDIRQ_FRAMES)];
+		cause.irq_ns = frame->start_ns;
+		cause.irq = frame->id;
+		cause.irq_cpu = cpu->id;
+		cause.flags = AT_CAUSE_IRQ;
+		return cause;
+	}
+	if (cpu->softirq.vector)
+		return cpu->softirq.cause;
+	if (cpu->task.cause.flags)
+		return cpu->task.cause;
+	cause.origin = cpu->task.tid;
+	cause.flags = cpu->task.tid ? AT_CAUSE_TASK : 0;
+	return cause;
+}
+
+/* When the raise was that the next entry of this vector answers; 0: none waits. */
+AT_INLINE __u64 at_softirq_raised(const struct at_cpu *cpu, __u32 vector)
+{
+	return cpu->raised[at_bounded(vector, AT_SOFTIRQ_SLOTS)].raise_ns;
+}
+
+/* A raise of a pending vector adds no latency, but another cause: the chain is shared by both. */
+AT_INLINE void at_softirq_share(struct at_cpu *cpu, __u32 vector)
+{
+	struct at_cause *raised = &cpu->raised[at_bounded(vector, AT_SOFTIRQ_SLOTS)];
+	const struct at_hardirq_frame *frame;
+
+	if (!cpu->depth || !raised->raise_ns)
+		return;
+	frame = &cpu->hardirqs[at_bounded(cpu->depth - 1, AT_HARDIRQ_FRAMES)];
+	if (!(raised->flags & AT_CAUSE_IRQ) || raised->irq != frame->id)
+		raised->flags |= AT_CAUSE_SHARED;
+}
+
+/*
+ * `pending`: the vector's bit was already set, so this raise adds nothing. A raise that is not
+ * pending while an earlier one still waits for its entry came after the kernel took its snapshot
+ * of pending vectors (handle_softirqs, kernel/softirq.c, v6.12): it belongs to the next round.
+ */
+AT_INLINE void at_softirq_raise(struct at_cpu *cpu, __u32 vector, int pending, __u64 now_ns)
+{
+	struct at_cause *slot;
+
+	if (vector >= AT_SOFTIRQS)
+		return;
+	vector = at_bounded(vector, AT_SOFTIRQ_SLOTS);
+	if (pending) {
+		at_softirq_share(cpu, vector);
+		return;
+	}
+	slot = &cpu->raised[vector];
+	if (slot->raise_ns)
+		slot = &cpu->raised_next[vector];
+	if (slot->raise_ns)
+		return;
+	*slot = at_cause_now(cpu);
+	slot->raise_ns = now_ns;
+	slot->entry_ns = 0;
+}
+
+/* Raise to entry, or AT_UNKNOWN when the raise was not seen. */
+AT_INLINE __u64 at_softirq_enter(struct at_cpu *cpu, __u32 vector, struct at_stamp now)
+{
+	__u64 raised_ns;
+
+	if (vector >= AT_SOFTIRQS)
+		return AT_UNKNOWN;
+	vector = at_bounded(vector, AT_SOFTIRQ_SLOTS);
+	at_drop_hardirqs(cpu);
+	if (cpu->softirq.vector)
+		cpu->unpaired++;
+	cpu->softirq.start = now;
+	cpu->softirq.earlier_ns = 0;
+	cpu->softirq.vector = vector + 1;
+	cpu->softirq.done.kind = AT_NO_COMPLETION;
+	cpu->softirq.cause = cpu->raised[vector];
+	cpu->softirq.cause.entry_ns = now.now_ns;
+	if (cpu->task.flags & AT_TASK_KSOFTIRQD)
+		cpu->softirq.cause.flags |= AT_CAUSE_KSOFTIRQD;
+	raised_ns = cpu->raised[vector].raise_ns;
+	cpu->raised[vector] = cpu->raised_next[vector];
+	cpu->raised_next[vector].raise_ns = 0;
+	if (!raised_ns) {
+		cpu->softirq.cause.flags = 0;
+		cpu->softirq.cause.irq_ns = 0;
+		cpu->softirq.cause.thread_ns = 0;
+		cpu->softirq.cause.origin = 0;
+		cpu->unpaired++;
+		return AT_UNKNOWN;
+	}
+	return now.now_ns > raised_ns ? now.now_ns - raised_ns : 0;
+}
+
+/* The softirq's own time, or AT_UNKNOWN for an exit without an entry. */
+AT_INLINE __u64 at_softirq_exit(struct at_cpu *cpu, __u32 vector, struct at_stamp now)
+{
+	__u64 self_ns;
+
+	if (cpu->softirq.vector != vector + 1) {
+		cpu->unpaired++;
+		return AT_UNKNOWN;
+	}
+	self_ns = at_elapsed(cpu->softirq.start, now);
+	cpu->softirq.vector = 0;
+	cpu->softirq_ns += self_ns;
+	return self_ns + cpu->softirq.earlier_ns;
+}
+
+/* Whether a switch has anything to do here; without PREEMPT_RT it normally has not. */
+AT_INLINE int at_switch_matters(const struct at_cpu *cpu)
+{
+	return cpu->depth || cpu->softirq.vector || cpu->parked.vector;
+}
+
+/*
+ * PREEMPT_RT runs softirqs in preemptible tasks, one per CPU at a time: the frame leaves with its
+ * task and comes back with it. Elsewhere an open frame at a switch is one whose exit was not seen;
+ * it is counted when the next one is parked.
+ */
+AT_INLINE void at_switch(struct at_cpu *cpu, __u32 prev, __u32 next, __u64 now_ns)
+{
+	struct at_stamp now;
+
+	at_drop_hardirqs(cpu);
+	now = at_stamp(cpu, now_ns);
+	if (cpu->softirq.vector) {
+		__u64 self_ns = at_elapsed(cpu->softirq.start, now);
+
+		if (cpu->parked.vector)
+			cpu->unpaired++;
+		cpu->parked = cpu->softirq;
+		cpu->parked.earlier_ns += self_ns;
+		cpu->parked.task = prev;
+		cpu->softirq.vector = 0;
+		cpu->softirq_ns += self_ns;
+	}
+	if (cpu->parked.vector && cpu->parked.task == next) {
+		cpu->softirq = cpu->parked;
+		cpu->softirq.start = now;
+		cpu->parked.vector = 0;
+	}
+}
+
+AT_INLINE void at_turn_begin(struct at_cpu *cpu, struct at_stamp now)
+{
+	cpu->turn.start = now;
+	cpu->turn.softirq_ns = cpu->softirq_ns;
+}
+
+/* How long the turn took: the task's own time, and what interrupts and softirqs took of it. */
+AT_INLINE __u64 at_turn_end(const struct at_cpu *cpu, struct at_stamp now, __u64 *stolen_ns)
+{
+	__u64 wall_ns = now.now_ns - cpu->turn.start.now_ns;
+
+	*stolen_ns = now.hardirq_ns - cpu->turn.start.hardirq_ns;
+	*stolen_ns += cpu->softirq_ns - cpu->turn.softirq_ns;
+	return wall_ns > *stolen_ns ? wall_ns - *stolen_ns : 0;
+}
+
+/* A new task frame. `cause`: the chain that woke it, or NULL. */
+AT_INLINE void at_task(struct at_cpu *cpu, __u32 tid, __u32 flags, const struct at_cause *cause)
+{
+	cpu->task.tid = tid;
+	cpu->task.flags = flags;
+	cpu->task.done.kind = AT_NO_COMPLETION;
+	if (cause)
+		cpu->task.cause = *cause;
+	else
+		cpu->task.cause.flags = 0;
+}
+
+/* What completes in the running frame: the next waking from this frame carries it. */
+AT_INLINE void at_complete(struct at_cpu *cpu, struct at_completion done)
+{
+	if (cpu->depth)
+		cpu->hardirqs[at_bounded(cpu->depth - 1, AT_HARDIRQ_FRAMES)].done = done;
+	else if (cpu->softirq.vector)
+		cpu->softirq.done = done;
+	else
+		cpu->task.done = done;
+}
+
+/*
+ * The chain that a waking from here continues. `hidden`: the kernel says that this is a hardirq
+ * although no tracepoint showed it.
+ */
+AT_INLINE void at_chain_now(const struct at_cpu *cpu, int hidden, struct at_chain *chain)
+{
+	const struct at_completion *done = &cpu->task.done;
+
+	chain->cause = at_cause_now(cpu);
+	chain->vector = 0;
+	chain->cpu = cpu->id;
+	if (cpu->depth) {
+		done = &cpu->hardirqs[at_bounded(cpu->depth - 1, AT_HARDIRQ_FRAMES)].done;
+	} else if (hidden) {
+		chain->cause.flags = AT_CAUSE_HIDDEN_IRQ;
+		chain->cause.irq_ns = 0;
+		chain->cause.raise_ns = 0;
+		chain->cause.entry_ns = 0;
+		chain->cause.thread_ns = 0;
+		chain->cause.origin = 0;
+	} else if (cpu->softirq.vector) {
+		done = &cpu->softirq.done;
+		chain->vector = cpu->softirq.vector;
+	}
+	chain->done = *done;
+}
+
+/* The cause that a kernel thread takes over when it is woken from here. */
+AT_INLINE struct at_cause at_cause_handed(const struct at_cpu *cpu, __u32 conduit, __u64 now_ns)
+{
+	struct at_cause cause = at_cause_now(cpu);
+
+	cause.conduit = conduit;
+	cause.thread_ns = now_ns;
+	cause.flags |= AT_CAUSE_THREAD;
+	return cause;
+}
+
+/* `task` is what runs below any interrupt: AT_TASK or AT_IDLE. */
+AT_INLINE __u32 at_context(const struct at_cpu *cpu, __u32 task)
+{
+	if (cpu->depth)
+		return AT_HARDIRQ;
+	if (cpu->softirq.vector)
+		return AT_SOFTIRQ + cpu->softirq.vector - 1;
+	return task;
+}
+
+#endif

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Who ran on one CPU lately, and what interrupted them most. Part of stages.h. */
+#ifndef AGENTTUNE_HISTORY_H
+#define AGENTTUNE_HISTORY_H
+
+#include "frames.h"
+
+/* A power of two. A wait that spans more turns than this knows only the last ones. */
+#define AT_TURNS 16
+
+/*
+ * Weighted majority vote (Boyer and Moore, 1981): if one interrupt took more than half of the
+ * time, it is this one. `weight_ns` is the vote's balance, not a time to report.
+ */
+struct at_majority {
+	__u64 weight_ns;
+	__u32 irq; /* the IRQ (or the raising one); AT_NO_IRQ: not an interrupt */
+	__u32 vector; /* softirq vector + 1; 0: a hardirq */
+};
+
+#define AT_NO_IRQ (~0U)
+
+/* One task's turn; it ends where the next one starts. tid 0 is idle. */
+struct at_past_turn {
+	__u64 start_ns;
+	__u64 comm[AT_COMM_WORDS];
+	__u32 tid;
+	__u32 pad;
+	struct at_majority softirq;
+	struct at_majority hardirq;
+};
+
+struct at_history {
+	__u64 turns;
+	struct at_past_turn past[AT_TURNS];
+};
+
+/* Who held a CPU in a window: `seen_ns` of it is known, `held_ns` went to `tid`. */
+struct at_holder {
+	__u64 held_ns;
+	__u64 seen_ns;
+	__u64 idle_ns;
+	__u64 comm[AT_COMM_WORDS];
+	__u32 tid;
+	__u32 cpu;
+	struct at_majority softirq;
+	struct at_majority hardirq;
+};
+
+AT_INLINE void at_vote(struct at_majority *votes, __u32 irq, __u32 vector, __u64 ns)
+{
+	if (votes->irq == irq && votes->vector == vector) {
+		votes->weight_ns += ns;
+	} else if (ns > votes->weight_ns) {
+		votes->irq = irq;
+		votes->vector = vector;
+		votes->weight_ns = ns - votes->weight_ns;
+	} else {
+		votes->weight_ns -= ns;
+	}
+}
+
+AT_INLINE struct at_past_turn *at_this_turn(struct at_history *history)
+{
+	return &history->past[at_bounded(history->turns - 1, AT_TURNS)];
+}
+
+AT_INLINE void at_history_switch(struct at_history *history, __u32 tid, const __u64 *comm,
+				 __u64 now_ns)
+{
+	struct at_past_turn *turn;
+
+	history->turns++;
+	turn = at_this_turn(history);
+	turn->start_ns = now_ns;
+	turn->tid = tid;
+	turn->comm[0] = comm[0];
+	turn->comm[1] = comm[1];
+	turn->softirq.weight_ns = 0;
+	turn->hardirq.weight_ns = 0;
+}
+
+/* A hardirq's own time. */
+AT_INLINE void at_history_hardirq(struct at_history *history, __u32 irq, __u64 self_ns)
+{
+	at_vote(&at_this_turn(history)->hardirq, irq, 0, self_ns);
+}
+
+/* A softirq's own time, by the interrupt that raised it. */
+AT_INLINE void at_history_softirq(struct at_history *history, const struct at_cause *cause,
+				  __u32 vector, __u64 self_ns)
+{
+	__u32 irq = cause->flags & AT_CAUSE_IRQ ? cause->irq : AT_NO_IRQ;
+
+	at_vote(&at_this_turn(history)->softirq, irq, vector + 1, self_ns);
+}
+
+AT_INLINE __u64 at_overlap(__u64 from, __u64 to, __u64 start, __u64 end)
+{
+	if (start < from)
+		start = from;
+	if (end > to)
+		end = to;
+	return end > start ? end - start : 0;
+}
+
+/* The longest turn in [from, to), then everything its task got there. */
+AT_INLINE void at_find_holder(const struct at_history *history, __u64 from, __u64 to,
+			      struct at_holder *holder)
+{
+	__u64 best_ns = 0, end = to, first = history->turns;
+	__u32 best = AT_TURNS, index;
+
+	holder->held_ns = 0;
+	holder->seen_ns = 0;
+	holder->idle_ns = 0;
+	holder->tid = 0;
+	for (index = 0; index < AT_TURNS; index++) {
+		const struct at_past_turn *turn;
+		__u64 ns;
+
+		turn = &history->past[at_bounded(first - 1 - index, AT_TURNS)];
+		if (index >= first || end <= from)
+			continue;
+		ns = at_overlap(from, to, turn->start_ns, end);
+		holder->seen_ns += ns;
+		if (!turn->tid)
+			holder->idle_ns += ns;
+		else if (ns > best_ns) {
+			best_ns = ns;
+			best = index;
+			holder->tid = turn->tid;
+		}
+		end = turn->start_ns;
+	}
+	if (best >= AT_TURNS)
+		return;
+	{
+		const struct at_past_turn *turn;
+
+		turn = &history->past[at_bounded(first - 1 - best, AT_TURNS)];
+		holder->comm[0] = turn->comm[0];
+		holder->comm[1] = turn->comm[1];
+		holder->softirq = turn->softirq;
+		holder->hardirq = turn->hardirq;
+	}
+	end = to;
+	for (index = 0; index < AT_TURNS; index++) {
+		const struct at_past_turn *turn;
+
+		turn = &history->past[at_bounded(first - 1 - index, AT_TURNS)];
+		if (index >= first || end <= from)
+			continue;
+		if (turn->tid == holder->tid)
+			holder->held_ns += at_overlap(from, to, turn->start_ns, end);
+		end = turn->start_ns;
+	}
+}
+
+#endif

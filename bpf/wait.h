@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* One interval off the CPU: what ended it, and who held the CPU. Part of stages.h. */
+#ifndef AGENTTUNE_WAIT_H
+#define AGENTTUNE_WAIT_H
+
+#include "history.h"
+
+/* Where a nanosecond of a step went. Disjoint; together they are the step. */
+enum at_bucket {
+	AT_RUN, /* on the CPU: user code and system calls, unless the latter are hooked */
+	AT_SYSCALL, /* on the CPU in a system call, where hooked */
+	AT_FAULT, /* on the CPU in a page fault, where hooked */
+	AT_STOLEN_HARDIRQ,
+	AT_STOLEN_SOFTIRQ,
+	AT_WAKE_IPI, /* sched_waking to sched_wakeup */
+	AT_RUN_QUEUE, /* sched_wakeup to switch-in */
+	AT_PREEMPTED,
+	AT_THROTTLED,
+	AT_EXTERNAL, /* blocked, until the completing chain begins */
+	AT_CHAIN_HARDIRQ, /* blocked, hardirq entry to softirq raise, thread waking or waking */
+	AT_CHAIN_PENDING, /* blocked, softirq raise to entry */
+	AT_CHAIN_SOFTIRQ, /* blocked, softirq entry to waking */
+	AT_CHAIN_THREAD, /* blocked, waking of a kernel thread to the waking it does */
+	AT_EVENT_LOOP, /* own completion was ready; the thread was busy with other steps */
+	AT_UNSEEN, /* off the CPU, and the events that would tell why were not seen */
+	AT_BUCKETS
+};
+
+/* at_wait.flags */
+enum {
+	AT_WAIT_BLOCKED = 1, /* else it stayed runnable */
+	AT_WAIT_THROTTLED = 2, /* its cgroup had used up cpu.max */
+	AT_WAIT_MIGRATED = 4, /* ran again on another CPU than it was queued on */
+	AT_WAIT_FAULT = 8, /* blocked in a page fault, not a system call */
+	AT_WAIT_IO = 16, /* blocked in iowait */
+	AT_WAIT_NO_WAKING = 32, /* the waking was not seen */
+	AT_WAIT_NO_WAKEUP = 64, /* the wakeup was not seen; its leg counts to the run queue */
+};
+
+/* What the waker side knows; written under the woken task's pi_lock or its run queue's lock. */
+struct at_wake {
+	__u64 waking_ns;
+	__u64 wakeup_ns;
+	/* The target CPU's interrupt time at the wakeup. */
+	__u64 hardirq_ns;
+	__u64 softirq_ns;
+	__u64 waker_comm[AT_COMM_WORDS];
+	__u32 waker; /* tid of the task that ran; meaningful when no interrupt woke */
+	__u16 waker_cpu;
+	__u16 cpu; /* queued on */
+	__u32 throttled;
+	__u32 pad;
+	struct at_chain chain;
+};
+
+struct at_wait {
+	__u64 out_ns;
+	__u64 waking_ns; /* 0: it stayed runnable, or AT_WAIT_NO_WAKING */
+	__u64 wakeup_ns;
+	__u64 in_ns;
+	struct at_chain chain;
+	struct at_holder holder; /* while it was runnable */
+	/* Interrupt time on the holder's CPU while it was runnable; 0 after a migration. */
+	__u64 hardirq_ns;
+	__u64 softirq_ns;
+	__u64 waker_comm[AT_COMM_WORDS];
+	__u32 waker;
+	__u16 waker_cpu;
+	__u16 out_cpu;
+	__u16 queue_cpu;
+	__u16 in_cpu;
+	__u32 flags;
+	__s32 syscall; /* number, -1 in a fault or unknown */
+	__u32 object_kind; /* of what the system call waits on: enum at_object */
+	__u64 object; /* file descriptor's inode, futex address, child pid: by object_kind */
+};
+
+/* What a blocked system call waited on, where the front-end looked. */
+enum at_object {
+	AT_NO_OBJECT,
+	AT_OBJECT_FILE,
+	AT_OBJECT_PIPE,
+	AT_OBJECT_SOCKET,
+	AT_OBJECT_FUTEX,
+	AT_OBJECT_TIMER,
+	AT_OBJECT_CHILD,
+	AT_OBJECT_POLL,
+	AT_OBJECT_URING,
+};
+
+#define AT_LEGS 4
+
+/*
+ * Blocked time from `out_ns` to `end`, the waking, split at the chain: each point of the chain begins a
+ * leg that lasts to the next point. The parts sum to the blocked time exactly.
+ */
+AT_INLINE void at_split_blocked(const struct at_cause *cause, __u64 out_ns, __u64 end,
+				__u64 *buckets)
+{
+	__u64 first = end;
+	__u64 points[AT_LEGS] = { cause->irq_ns, cause->raise_ns, cause->entry_ns,
+				  cause->thread_ns };
+	__u32 index, other;
+
+	for (index = 0; index < AT_LEGS; index++)
+		if (points[index] && points[index] < first)
+			first = points[index];
+	buckets[AT_EXTERNAL] += at_overlap(out_ns, end, out_ns, first);
+	for (index = 0; index < AT_LEGS; index++) {
+		__u64 next = end;
+
+		if (!points[index])
+			continue;
+		for (other = 0; other < AT_LEGS; other++)
+			if (points[other] < next &&
+			    (points[other] > points[index] ||
+			     (points[other] == points[index] && other > index)))
+				next = points[other];
+		buckets[AT_CHAIN_HARDIRQ + index] +=
+			at_overlap(out_ns, end, points[index], next);
+	}
+}
+
+#endif
