@@ -82,12 +82,12 @@ say("done"); listen()
 """
 )
 
-# Holds one CPU at real-time priority until it is told to stop, at most for the 0.95 s per second
-# that the kernel allows.
+# Holds the CPU of its argument at real-time priority until it is told to stop, at most for the
+# 0.95 s per second that the kernel allows. Whoever listens to it must keep off that CPU.
 SPINNER = (
     _AGENT
     + """
-os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+os.sched_setaffinity(0, {count})
 os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
 socket_ = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 socket_.bind(("127.0.0.1", 0))
