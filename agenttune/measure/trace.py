@@ -123,7 +123,7 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """One interval off the CPU. `waking_ns` None: it stayed runnable, or the waking was not seen."""
+    """One interval off the CPU. `waking_ns` None: it stayed runnable, or no waking was seen."""
 
     out_ns: int
     waking_ns: int | None
