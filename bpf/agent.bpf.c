@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * CO-RE front-end: BTF raw tracepoints in, the core's times into maps.
+ * The programs of `agenttune measure`: raw tracepoints in, the core's times into maps.
+ *
+ * Both engines compile this file; front.h has what differs.
  *
  * Raw tracepoints, because classic tracepoint programs share one per-CPU guard and lose the
  * interrupts that nest in them (kernel/trace/bpf_trace.c, v6.12). The arguments used here are the
@@ -13,41 +15,31 @@
  * A program named *_exact reads the kernel's per-CPU variables; it replaces the one without the
  * suffix on kernels whose symbol table has them (CONFIG_KALLSYMS_ALL).
  */
-#include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
-#include <bpf/bpf_core_read.h>
-#include <bpf/bpf_tracing.h>
-#include <stdbool.h>
-#include <stddef.h>
-
-#include "kernel.h"
 #include "interrupt.bpf.h"
 #include "turn.bpf.h"
 
-SEC("tp_btf/irq_handler_entry")
-int BPF_PROG(irq_handler_entry, int irq)
+AT_PROGRAM(irq_handler_entry, irq_handler_entry)
 {
-	enter_hardirq(irq);
+	enter_hardirq(AT_ARG(0, int));
 	return 0;
 }
 
-SEC("tp_btf/irq_handler_exit")
-int BPF_PROG(irq_handler_exit, int irq, struct irqaction *action)
+AT_PROGRAM(irq_handler_exit, irq_handler_exit)
 {
+	struct irqaction *action = AT_ARG(1, struct irqaction *);
+
 	/* A shared line runs every action for one interrupt: the last one counts. */
-	exit_irq(irq, action->next == NULL);
+	exit_irq(AT_ARG(0, int), AT_READ(action, irqaction, next) == NULL);
 	return 0;
 }
 
 #define ARCH_INTERRUPT(name, arch)                                                                 \
-	SEC("tp_btf/" #name "_entry")                                                              \
-	int name##_entry(void *ctx)                                                                \
+	AT_PROGRAM(name##_entry, name##_entry)                                                     \
 	{                                                                                          \
 		enter_hardirq(AT_ARCH_ID + arch);                                                  \
 		return 0;                                                                          \
 	}                                                                                          \
-	SEC("tp_btf/" #name "_exit")                                                               \
-	int name##_exit(void *ctx)                                                                 \
+	AT_PROGRAM(name##_exit, name##_exit)                                                       \
 	{                                                                                          \
 		exit_arch(arch);                                                                   \
 		return 0;                                                                          \
@@ -59,75 +51,68 @@ ARCH_INTERRUPT(call_function, AT_CAL)
 ARCH_INTERRUPT(call_function_single, AT_CAL_SINGLE)
 ARCH_INTERRUPT(irq_work, AT_IWI)
 
-SEC("tp_btf/softirq_raise")
-int BPF_PROG(softirq_raise, unsigned int vector)
+AT_PROGRAM(softirq_raise, softirq_raise)
 {
-	raise_softirq(vector, false);
+	raise_softirq(AT_ARG(0, __u32), false);
 	return 0;
 }
 
-SEC("tp_btf/softirq_raise")
-int BPF_PROG(softirq_raise_exact, unsigned int vector)
+AT_PROGRAM(softirq_raise_exact, softirq_raise)
 {
-	raise_softirq(vector, true);
+	raise_softirq(AT_ARG(0, __u32), true);
 	return 0;
 }
 
-SEC("tp_btf/softirq_entry")
-int BPF_PROG(softirq_entry, unsigned int vector)
+AT_PROGRAM(softirq_entry, softirq_entry)
 {
-	enter_softirq(vector);
+	enter_softirq(AT_ARG(0, __u32));
 	return 0;
 }
 
-SEC("tp_btf/softirq_exit")
-int BPF_PROG(softirq_exit, unsigned int vector)
+AT_PROGRAM(softirq_exit, softirq_exit)
 {
-	exit_softirq(vector);
+	exit_softirq(AT_ARG(0, __u32));
 	return 0;
 }
 
-SEC("tp_btf/napi_poll")
-int BPF_PROG(napi_poll, struct napi_struct *napi, int work, int budget)
+AT_PROGRAM(napi_poll, napi_poll)
 {
-	record_poll(napi->dev, work, budget);
+	struct napi_struct *napi = AT_ARG(0, struct napi_struct *);
+
+	record_poll(AT_READ(napi, napi_struct, dev), AT_ARG(1, int), AT_ARG(2, int));
 	return 0;
 }
 
-SEC("tp_btf/sched_waking")
-int BPF_PROG(sched_waking, struct task_struct *task)
+AT_PROGRAM(sched_waking, sched_waking)
 {
-	begin_wakeup(task, false);
+	begin_wakeup(AT_ARG(0, struct task_struct *), false);
 	return 0;
 }
 
-SEC("tp_btf/sched_waking")
-int BPF_PROG(sched_waking_exact, struct task_struct *task)
+AT_PROGRAM(sched_waking_exact, sched_waking)
 {
-	begin_wakeup(task, true);
+	begin_wakeup(AT_ARG(0, struct task_struct *), true);
 	return 0;
 }
 
-SEC("tp_btf/sched_switch")
-int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
+AT_PROGRAM(sched_switch, sched_switch)
 {
-	switch_turn(prev, next);
+	switch_turn(AT_ARG(1, struct task_struct *), AT_ARG(2, struct task_struct *));
 	return 0;
 }
 
-SEC("tp_btf/task_rename")
-int BPF_PROG(task_rename, struct task_struct *task, const char *name)
+AT_PROGRAM(task_rename, task_rename)
 {
-	rename_turn(task, name);
+	rename_turn(AT_ARG(0, struct task_struct *), AT_ARG(1, const char *));
 	return 0;
 }
 
 /* Run once on each CPU when the window opens: an agent may run on without a switch. */
-SEC("raw_tp")
-int seed(void *ctx)
+AT_RUN_ONCE(seed)
 {
 	seed_turn();
 	return 0;
 }
 
-char LICENSE[] SEC("license") = "GPL";
+AT_FORGET(threads)
+AT_LICENSE();

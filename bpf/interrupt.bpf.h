@@ -26,7 +26,7 @@ static __always_inline void exit_irq(__u32 irq, bool last_action)
 	if (self_ns == AT_UNKNOWN)
 		return;
 	key.cpu = bpf_get_smp_processor_id();
-	load = value_for(&irqs, &key, &no_irq, state);
+	load = value_for(AT_MAP(irqs), &key, at_zero(no_irq), state);
 	if (!load)
 		return;
 	load->count += last_action;
@@ -42,7 +42,7 @@ static __always_inline void exit_arch(__u32 arch)
 	if (!state)
 		return;
 	self_ns = at_hardirq_exit(&state->frames, AT_ARCH_ID + arch, bpf_ktime_get_ns());
-	load = bpf_map_lookup_elem(&archs, &arch);
+	load = at_lookup(archs, &arch);
 	if (!load || self_ns == AT_UNKNOWN)
 		return;
 	load->count++;
@@ -72,7 +72,7 @@ static __always_inline void enter_softirq(__u32 vector)
 	if (!state)
 		return;
 	latency_ns = at_softirq_enter(&state->frames, vector, stable_stamp(&state->frames));
-	softirq = bpf_map_lookup_elem(&softirqs, &vector);
+	softirq = at_lookup(softirqs, &vector);
 	if (softirq && latency_ns != AT_UNKNOWN)
 		at_record(&softirq->latencies, latency_ns);
 }
@@ -86,7 +86,7 @@ static __always_inline void exit_softirq(__u32 vector)
 	if (!state)
 		return;
 	self_ns = at_softirq_exit(&state->frames, vector, stable_stamp(&state->frames));
-	softirq = bpf_map_lookup_elem(&softirqs, &vector);
+	softirq = at_lookup(softirqs, &vector);
 	if (!softirq || self_ns == AT_UNKNOWN)
 		return;
 	softirq->count++;
@@ -106,10 +106,12 @@ static __always_inline void record_poll(struct net_device *device, int work, int
 		return;
 	key.cpu = bpf_get_smp_processor_id();
 	if (device) {
-		bpf_core_read(key.device, sizeof(key.device), &device->name);
-		key.netns = device->nd_net.net->ns.inum;
+		struct net *net = AT_READ_IN(device, net_device, nd_net, possible_net_t, net);
+
+		AT_COPY(key.device, sizeof(key.device), device, net_device, name);
+		key.netns = AT_READ_IN(net, net, ns, ns_common, inum);
 	}
-	load = value_for(&napis, &key, &no_napi, state);
+	load = value_for(AT_MAP(napis), &key, at_zero(no_napi), state);
 	if (!load)
 		return;
 	load->polls++;

@@ -7,44 +7,43 @@
 
 #define MAX_CGROUP_LEVELS 64
 
-static __always_inline bool comm_selected(const __u64 *comm)
+static __always_inline bool comm_selected(struct at_comm comm)
 {
-	__u64 low = comm[0], high = comm[1];
+	__u64 low = comm.words[0], high = comm.words[1];
 
-	for (__u32 i = 0; i < AT_SELECTORS && i < params.nr_comms; i++)
-		if (params.comms[i][0] == low && params.comms[i][1] == high)
+	for (__u32 i = 0; i < AT_SELECTORS && i < at_params()->nr_comms; i++)
+		if (at_params()->comms[i][0] == low && at_params()->comms[i][1] == high)
 			return true;
 	return false;
 }
 
 static __always_inline bool tgid_selected(struct task_struct *task)
 {
-	__u32 tgid = task->tgid;
+	__u32 tgid = AT_READ(task, task_struct, tgid);
 
-	for (__u32 i = 0; i < AT_SELECTORS && i < params.nr_tgids; i++)
-		if (params.tgids[i] == tgid)
+	for (__u32 i = 0; i < AT_SELECTORS && i < at_params()->nr_tgids; i++)
+		if (at_params()->tgids[i] == tgid)
 			return true;
 	return false;
 }
 
 static __always_inline bool cgroup_id_selected(__u64 id)
 {
-	for (__u32 i = 0; i < AT_SELECTORS && i < params.nr_cgroups; i++)
-		if (params.cgroups[i] == id)
+	for (__u32 i = 0; i < AT_SELECTORS && i < at_params()->nr_cgroups; i++)
+		if (at_params()->cgroups[i] == id)
 			return true;
 	return false;
 }
 
 /* Walks the ancestors once per cgroup; ancestors[] includes the cgroup itself. */
-static __noinline __u32 cgroup_below_selected(__u64 address, int level)
+AT_SUBPROGRAM __u32 cgroup_below_selected(__u64 cgroup, int level)
 {
-	struct cgroup *cgroup = (struct cgroup *)address;
-
 	for (int i = 0; i < MAX_CGROUP_LEVELS && i <= level; i++) {
-		struct cgroup *ancestor = NULL;
+		struct cgroup *ancestor =
+			AT_PROBE_ELEMENT((struct cgroup *)cgroup, cgroup, ancestors, i);
+		struct kernfs_node *node = AT_PROBE(ancestor, cgroup, kn);
 
-		bpf_core_read(&ancestor, sizeof(ancestor), &cgroup->ancestors[i]);
-		if (cgroup_id_selected(BPF_CORE_READ(ancestor, kn, id)))
+		if (cgroup_id_selected(AT_PROBE(node, kernfs_node, id)))
 			return 1;
 	}
 	return 0;
@@ -52,31 +51,43 @@ static __noinline __u32 cgroup_below_selected(__u64 address, int level)
 
 static __always_inline bool cgroup_selected(struct task_struct *task)
 {
-	struct cgroup *cgroup = task->cgroups->dfl_cgrp;
-	__u64 id = cgroup->kn->id;
+	struct css_set *set = AT_READ(task, task_struct, cgroups);
+	struct cgroup *cgroup = AT_READ(set, css_set, dfl_cgrp);
+	struct kernfs_node *node = AT_READ(cgroup, cgroup, kn);
+	__u64 id = AT_READ(node, kernfs_node, id);
 	__u32 *known, verdict;
 
-	known = bpf_map_lookup_elem(&cgroups, &id);
+	known = at_lookup(cgroups, &id);
 	if (known)
 		return *known;
-	verdict = cgroup_below_selected((__u64)cgroup, cgroup->level);
-	bpf_map_update_elem(&cgroups, &id, &verdict, BPF_ANY);
+	verdict = cgroup_below_selected((__u64)cgroup, AT_READ(cgroup, cgroup, level));
+	at_update(cgroups, &id, &verdict, BPF_ANY);
 	return verdict;
 }
 
 /* Kernel threads and agenttune itself are agents only by their pid. */
-static __always_inline bool is_agent_named(struct task_struct *task, const __u64 *comm)
+static __always_inline bool may_be_named(struct task_struct *task)
 {
-	if (params.nr_tgids && tgid_selected(task))
+	return !(AT_READ(task, task_struct, flags) & AT_PF_KTHREAD) &&
+	       (__u32)AT_READ(task, task_struct, tgid) != at_params()->self_tgid;
+}
+
+static __always_inline bool is_agent_named(struct task_struct *task, struct at_comm comm)
+{
+	if (at_params()->nr_tgids && tgid_selected(task))
 		return true;
-	return ((params.nr_comms && comm_selected(comm)) ||
-		(params.nr_cgroups && cgroup_selected(task))) &&
-	       !(task->flags & PF_KTHREAD) && (__u32)task->tgid != params.self_tgid;
+	return ((at_params()->nr_comms && comm_selected(comm)) ||
+		(at_params()->nr_cgroups && cgroup_selected(task))) &&
+	       may_be_named(task);
 }
 
 static __always_inline bool is_agent(struct task_struct *task)
 {
-	return is_agent_named(task, comm_words(task));
+	if (at_params()->nr_tgids && tgid_selected(task))
+		return true;
+	return ((at_params()->nr_comms && comm_selected(comm_of(task))) ||
+		(at_params()->nr_cgroups && cgroup_selected(task))) &&
+	       may_be_named(task);
 }
 
 #endif

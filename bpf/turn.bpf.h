@@ -8,7 +8,7 @@
 
 static __always_inline void end_turn(struct at_state *state, struct at_stamp now)
 {
-	struct at_agent *agent = value_for(&agents, &state->agent, &no_agent, state);
+	struct at_agent *agent = value_for(AT_MAP(agents), &state->agent, at_zero(no_agent), state);
 	__u64 stolen_ns;
 
 	state->agent.tgid = 0;
@@ -20,12 +20,12 @@ static __always_inline void end_turn(struct at_state *state, struct at_stamp now
 }
 
 static __always_inline void begin_turn(struct at_state *state, struct task_struct *task,
-				       const __u64 *comm, struct at_stamp now)
+				       struct at_comm comm, struct at_stamp now)
 {
-	state->agent.tgid = task->tgid;
+	state->agent.tgid = AT_READ(task, task_struct, tgid);
 	state->agent.cpu = bpf_get_smp_processor_id();
-	state->agent.comm[0] = comm[0];
-	state->agent.comm[1] = comm[1];
+	state->agent.comm[0] = comm.words[0];
+	state->agent.comm[1] = comm.words[1];
 	at_turn_begin(&state->frames, now);
 }
 
@@ -35,9 +35,10 @@ static __always_inline void begin_turn(struct at_state *state, struct task_struc
  */
 static __always_inline bool still_runs(struct task_struct *task)
 {
-	if (bpf_core_field_exists(task->se.sched_delayed) && task->se.sched_delayed)
+	if (AT_HAS(sched_entity, sched_delayed) &&
+	    AT_READ_IN(task, task_struct, se, sched_entity, sched_delayed))
 		return false;
-	return task->on_rq && task->on_cpu;
+	return AT_READ(task, task_struct, on_rq) && AT_READ(task, task_struct, on_cpu);
 }
 
 /* The context that wakes, never simply the task that an interrupt landed on. */
@@ -45,7 +46,7 @@ static __always_inline __u32 waking_context(struct at_state *state, bool exact)
 {
 	if (exact && in_hardirq())
 		return AT_HARDIRQ;
-	return at_context(&state->frames, bpf_get_current_task_btf()->pid ? AT_TASK : AT_IDLE);
+	return at_context(&state->frames, AT_READ(at_current(), task_struct, pid) ? AT_TASK : AT_IDLE);
 }
 
 /*
@@ -63,7 +64,7 @@ static __always_inline void begin_wakeup(struct task_struct *task, bool exact)
 		state->coalesced++;
 		return;
 	}
-	thread = bpf_task_storage_get(&threads, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	thread = at_thread_make(threads, task);
 	if (!thread) {
 		state->lost++;
 		return;
@@ -75,12 +76,12 @@ static __always_inline void begin_wakeup(struct task_struct *task, bool exact)
 /* Waking to run, when the task was woken inside the window. */
 static __always_inline void end_wakeup(struct task_struct *task, __u64 now_ns)
 {
-	struct at_waking *thread = bpf_task_storage_get(&threads, task, NULL, 0);
+	struct at_waking *thread = at_thread_get(threads, task);
 	struct at_histogram *latencies;
 
 	if (!thread || !thread->waking_ns)
 		return;
-	latencies = bpf_map_lookup_elem(&wakeups, &thread->context);
+	latencies = at_lookup(wakeups, &thread->context);
 	if (latencies && now_ns > thread->waking_ns)
 		at_record(latencies, now_ns - thread->waking_ns);
 	thread->waking_ns = 0;
@@ -101,13 +102,14 @@ static __always_inline void switch_turn(struct task_struct *prev, struct task_st
 		return;
 	now_ns = bpf_ktime_get_ns();
 	if (frames_matter)
-		at_switch(&state->frames, prev->pid, next->pid, now_ns);
+		at_switch(&state->frames, AT_READ(prev, task_struct, pid),
+			  AT_READ(next, task_struct, pid), now_ns);
 	now = at_stamp(&state->frames, now_ns);
 	if (state->agent.tgid)
 		end_turn(state, now);
 	if (starts) {
 		end_wakeup(next, now_ns);
-		begin_turn(state, next, comm_words(next), now);
+		begin_turn(state, next, comm_of(next), now);
 	}
 }
 
@@ -118,12 +120,12 @@ static __always_inline void switch_turn(struct task_struct *prev, struct task_st
 static __always_inline void rename_turn(struct task_struct *task, const char *name)
 {
 	struct at_state *state = open_state();
-	__u64 comm[AT_COMM_LEN / 8] = {};
+	struct at_comm comm = {};
 	struct at_stamp now;
 
-	if (!state || task != bpf_get_current_task_btf())
+	if (!state || task != at_current())
 		return;
-	bpf_probe_read_kernel_str(comm, sizeof(comm), name);
+	bpf_probe_read_kernel_str(&comm, sizeof(comm), name);
 	now = stable_stamp(&state->frames);
 	if (state->agent.tgid)
 		end_turn(state, now);
@@ -134,11 +136,11 @@ static __always_inline void rename_turn(struct task_struct *task, const char *na
 /* The window opens in the middle of a turn. */
 static __always_inline void seed_turn(void)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = at_current();
 	struct at_state *state = open_state();
 
 	if (state && !state->agent.tgid && is_agent(task))
-		begin_turn(state, task, comm_words(task), stable_stamp(&state->frames));
+		begin_turn(state, task, comm_of(task), stable_stamp(&state->frames));
 }
 
 #endif

@@ -16,11 +16,11 @@ def tracepoints(has_agents: bool, realtime: bool = False) -> set[str]:
 
 
 def test_every_probe_has_its_program_and_every_program_its_probe() -> None:
-    entries = set(re.findall(r'SEC\("tp_btf/(\w+)"\)', SOURCE))
+    entries = set(re.findall(r"^AT_PROGRAM\(\w+, (\w+)\)", SOURCE, re.MULTILINE))
     for name in re.findall(r"^ARCH_INTERRUPT\((\w+),", SOURCE, re.MULTILINE):
         entries |= {f"{name}_entry", f"{name}_exit"}
     assert entries == {name for probe in PROBES for name in probe.tracepoints}
-    assert f"int {SEED}(" in SOURCE
+    assert f"AT_RUN_ONCE({SEED})" in SOURCE
 
 
 def test_the_scheduler_is_left_alone_without_agents() -> None:

@@ -42,6 +42,8 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "libbpf_num_possible_cpus": (c_int, ()),
     "btf__load_vmlinux_btf": (c_void_p, ()),
     "btf__find_by_name_kind": (c_int, (c_void_p, c_char_p, c_uint32)),
+    "btf__type_by_id": (c_void_p, (c_void_p, c_uint32)),
+    "btf__name_by_offset": (c_char_p, (c_void_p, c_uint32)),
     "btf__free": (None, (c_void_p,)),
     "bpf_object__open_file": (c_void_p, (c_char_p, c_void_p)),
     "bpf_object__load": (c_int, (c_void_p,)),
@@ -147,11 +149,11 @@ class KernelTypes:
         self._btf = library.check("btf__load_vmlinux_btf")
 
     def has_tracepoint(self, name: str) -> bool:
-        return self._id(f"btf_trace_{name}", _BTF_KIND_TYPEDEF) > 0
+        return self.find(f"btf_trace_{name}", _BTF_KIND_TYPEDEF) > 0
 
     def percpu_symbols_resolve(self) -> bool:
         """Whether programs may use per-CPU variables (the kernel looks them up in kallsyms)."""
-        ids = (self._id(name, _BTF_KIND_VAR) for name in ("__preempt_count", "pcpu_hot"))
+        ids = (self.find(name, _BTF_KIND_VAR) for name in ("__preempt_count", "pcpu_hot"))
         found = next((number for number in ids if number > 0), None)
         if found is None:
             return False
@@ -168,11 +170,20 @@ class KernelTypes:
         os.close(fd)
         return True
 
+    def find(self, name: str, kind: int) -> int:
+        """A type's number; negative when there is none."""
+        return int(self._library.call("btf__find_by_name_kind", self._btf, name.encode(), kind))
+
+    def address(self, number: int) -> int:
+        """Where a type's struct btf_type lies, until close()."""
+        return int(self._library.check("btf__type_by_id", self._btf, number))
+
+    def name(self, offset: int) -> str:
+        found: bytes = self._library.call("btf__name_by_offset", self._btf, offset)
+        return found.decode()
+
     def close(self) -> None:
         self._library.call("btf__free", self._btf)
-
-    def _id(self, name: str, kind: int) -> int:
-        return int(self._library.call("btf__find_by_name_kind", self._btf, name.encode(), kind))
 
 
 class Program:

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What differs between the two engines; everything else in this directory is shared.
+ *
+ * libbpf (front_core.h): BTF raw tracepoints, objects compiled when the package is built.
+ * bcc (front_bcc.h): raw tracepoints, compiled on the host by agenttune/measure/bcc.py.
+ *
+ * Maps       AT_HASH, AT_ARRAY, AT_PERCPU_ARRAY, AT_RING, AT_THREADS declare them;
+ *            at_lookup, at_update, at_delete, at_lookup_percpu take their names;
+ *            AT_MAP is a map as a function's argument, for at_lookup_in and at_update_in.
+ * Globals    AT_PARAMS(type), then at_params(); AT_WINDOW(), then at_window_open();
+ *            AT_ZERO(type, name), then at_zero(name).
+ * Threads    at_thread_get, at_thread_make: one value for each thread.
+ * Ring       at_ring_reserve, at_ring_submit, at_ring_discard, at_ring_output.
+ * Fields     AT_READ and its kin read the structs that kernel.h declares.
+ * Programs   AT_PROGRAM(name, tracepoint), AT_RUN_ONCE(name); AT_ARG(n, type) in their bodies.
+ */
+#ifndef AGENTTUNE_FRONT_H
+#define AGENTTUNE_FRONT_H
+
+#ifdef AT_BCC
+#include "front_bcc.h"
+#else
+#include "front_core.h"
+#endif
+
+#endif
