@@ -1,4 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Finds which interrupt work delays an AI agent, moves it, proves it, and puts it back."""
 
+from agenttune.steps import bind, step
+
+__all__ = ["bind", "step"]
 __version__ = "0.1.0"
