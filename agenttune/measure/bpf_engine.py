@@ -42,7 +42,7 @@ class BpfEngine:
         self, chosen: Filter, entries: Mapping[str, int] | None = None, path: Path = OBJECT
     ) -> None:
         """Raises HostError: no libbpf, no BTF, no privilege, no object, or a refusal to load."""
-        _check_host()
+        check_host()
         self._closed_ns = 0
         self._misses_before = 0
         self._seed: Program | None = None
@@ -82,7 +82,7 @@ class BpfEngine:
         loaded = self._choose_programs(bool(chosen))
         for name, size in entries.items():
             self._object.map(name).resize(size)
-        _fill_params(self._object.map(".rodata.params").initial(layout.Params), chosen)
+        fill_params(self._object.map(".rodata.params").initial(layout.Params), chosen)
         self._object.load()
         for program in loaded:
             self._attach(program)
@@ -133,7 +133,8 @@ class BpfEngine:
         )
 
 
-def _check_host() -> None:
+def check_host() -> None:
+    """Raises HostError where BPF programs cannot be loaded: no BTF, no privilege."""
     if not _VMLINUX_BTF.exists():
         raise HostError(
             f"this kernel has no BTF ({_VMLINUX_BTF} is missing), and the libbpf engine needs it",
@@ -169,7 +170,8 @@ def _map_sizes() -> dict[str, int]:
     }
 
 
-def _fill_params(params: layout.Params, chosen: Filter) -> None:
+def fill_params(params: layout.Params, chosen: Filter) -> None:
+    """Tell the programs who the agents are."""
     for index, comm in enumerate(chosen.comms):
         params.comms[index].value = comm
     params.tgids[: len(chosen.tgids)] = chosen.tgids

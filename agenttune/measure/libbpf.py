@@ -50,6 +50,7 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_object__close": (None, (c_void_p,)),
     "bpf_object__find_map_by_name": (c_void_p, (c_void_p, c_char_p)),
     "bpf_object__next_program": (c_void_p, (c_void_p, c_void_p)),
+    "bpf_map__set_autocreate": (c_int, (c_void_p, ctypes.c_bool)),
     "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint32)),
     "bpf_map__max_entries": (c_uint32, (c_void_p,)),
     "bpf_map__key_size": (c_uint32, (c_void_p,)),
@@ -58,6 +59,7 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_map__fd": (c_int, (c_void_p,)),
     "bpf_map_update_elem": (c_int, (c_int, c_void_p, c_void_p, c_uint64)),
     "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
+    "bpf_map_delete_elem": (c_int, (c_int, c_void_p)),
     "bpf_map_lookup_batch": (c_int, (c_int, *(c_void_p,) * 4, POINTER(c_uint32), c_void_p)),
     "bpf_program__name": (c_char_p, (c_void_p,)),
     "bpf_program__section_name": (c_char_p, (c_void_p,)),
@@ -228,6 +230,10 @@ class Map:
         self._pointer = pointer
         self._cpus = cpus
 
+    def leave_out(self) -> None:
+        """Do not make this map; no loaded program may use it. Only before Object.load()."""
+        self._library.check("bpf_map__set_autocreate", self._pointer, False)
+
     def resize(self, entries: int) -> None:
         """Only before Object.load()."""
         self._library.check("bpf_map__set_max_entries", self._pointer, entries)
@@ -244,6 +250,10 @@ class Map:
         _same_size(type(value), self._number("value_size"))
         key = c_uint32(index)
         self._library.check("bpf_map_update_elem", self._fd(), byref(key), byref(value), 0)
+
+    def delete(self, key: Structure) -> None:
+        """Take an entry out of a hash map; OSError when there is none."""
+        self._library.check("bpf_map_delete_elem", self._fd(), byref(key))
 
     def per_cpu(self, index: int, shape: type[S]) -> list[S]:
         """A per-CPU array's values at one index, by possible CPU."""
