@@ -3,7 +3,7 @@
 #ifndef AGENTTUNE_CONTEXT_BPF_H
 #define AGENTTUNE_CONTEXT_BPF_H
 
-#include "maps.bpf.h"
+#include "window.bpf.h"
 
 /* A task's name as two numbers; __set_task_comm() pads it with zeros since v5.17. */
 struct at_comm {

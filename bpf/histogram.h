@@ -8,12 +8,12 @@
 #define AT_SUB_BUCKETS (1 << AT_SUB_BITS)
 /* Values from 2^35 (34 s in ns) on share the last bucket. */
 #define AT_TOP_BIT 35
-#define AT_BUCKETS ((AT_TOP_BIT - AT_SUB_BITS + 1) * AT_SUB_BUCKETS)
+#define AT_HISTOGRAM_BUCKETS ((AT_TOP_BIT - AT_SUB_BITS + 1) * AT_SUB_BUCKETS)
 
 struct at_histogram {
 	__u64 total;
 	__u64 maximum;
-	__u64 buckets[AT_BUCKETS];
+	__u64 buckets[AT_HISTOGRAM_BUCKETS];
 };
 
 /* By shifts: clang 14 crashes on __builtin_clzll for the bpf target. value must not be 0. */
@@ -51,7 +51,7 @@ static inline __attribute__((always_inline)) __u32 at_bucket(__u64 value)
 	if (value < AT_SUB_BUCKETS)
 		return value;
 	if (value >> AT_TOP_BIT)
-		return AT_BUCKETS - 1;
+		return AT_HISTOGRAM_BUCKETS - 1;
 	bit = at_log2(value);
 	return (bit - AT_SUB_BITS + 1) * AT_SUB_BUCKETS +
 	       ((value >> (bit - AT_SUB_BITS)) & (AT_SUB_BUCKETS - 1));
@@ -66,7 +66,7 @@ static inline __attribute__((always_inline)) void at_record(struct at_histogram 
 	histogram->total += value;
 	if (value > histogram->maximum)
 		histogram->maximum = value;
-	if (bucket < AT_BUCKETS)
+	if (bucket < AT_HISTOGRAM_BUCKETS)
 		histogram->buckets[bucket]++;
 }
 

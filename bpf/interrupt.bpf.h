@@ -4,6 +4,7 @@
 #define AGENTTUNE_INTERRUPT_BPF_H
 
 #include "context.bpf.h"
+#include "maps.bpf.h"
 
 static __always_inline void enter_hardirq(__u32 id)
 {

@@ -1,15 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Parameters and maps of `agenttune measure`. */
+/* Maps of `agenttune measure`. */
 #ifndef AGENTTUNE_MAPS_BPF_H
 #define AGENTTUNE_MAPS_BPF_H
 
-#include "front.h"
-#include "layout.h"
-
-AT_PARAMS(struct at_params)
-
-/* User space opens and closes the window with one write, after every program is attached. */
-AT_WINDOW()
+#include "window.bpf.h"
 
 AT_PERCPU_ARRAY(states, 1, struct at_state);
 AT_PERCPU_ARRAY(archs, AT_ARCHS, struct at_load);
@@ -19,8 +13,6 @@ AT_PERCPU_ARRAY(wakeups, AT_CONTEXTS, struct at_histogram);
 AT_HASH(irqs, struct at_irq_key, struct at_irq);
 AT_HASH(napis, struct at_napi_key, struct at_napi);
 AT_HASH(agents, struct at_agent_key, struct at_agent);
-/* cgroup id → whether it lies below a selected one. Neither ids nor ancestors ever change. */
-AT_HASH(cgroups, __u64, __u32);
 AT_THREADS(threads, struct at_waking);
 
 /* First values; too large for a BPF program's stack. */

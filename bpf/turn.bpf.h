@@ -4,6 +4,7 @@
 #define AGENTTUNE_TURN_BPF_H
 
 #include "context.bpf.h"
+#include "maps.bpf.h"
 #include "select.bpf.h"
 
 static __always_inline void end_turn(struct at_state *state, struct at_stamp now)
