@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Marks the steps of an agent: the ABI, with four calls that speak it.
+ *
+ * A step is one turn of an agent's control loop: a tool call, a call of a model, anything with a
+ * begin and an end. Marked steps let agenttune say which interrupt, softirq, completion or
+ * scheduler decision delayed each of them.
+ *
+ * The protocol
+ * ------------
+ * A mark is one system call that no kernel knows:
+ *
+ *     prctl(0x41475354, op, step_id, extra, budget_us)        0x41475354 is "AGST" in ASCII
+ *
+ * The kernel answers EINVAL, whether or not anyone traces. A tracer sees the five words as they
+ * pass; without one nothing else happens. It needs no privilege, no file and no library, and any
+ * language that can make a system call can make a mark. All words are unsigned long, 64 bits wide.
+ * 32-bit processes have no marks.
+ *
+ * op is put together as
+ *
+ *     bits 0-7     1 begin, 2 end, 3 bind, 4 unbind
+ *     bits 8-15    for begin, the kind: 0 other, 1 tool, 2 model
+ *     bits 16-63   for begin, the address of a NUL-terminated name, or 0 for no name. At most 23
+ *                  bytes are read, during the call. An address of more than 47 bits does not fit:
+ *                  pass 0 in its place.
+ *
+ *     op       step_id    extra                                              budget_us
+ *     begin    the step   deadline_ns: absolute CLOCK_MONOTONIC; 0 for none   us; 0 for none
+ *     end      the step   0                                                   0
+ *     bind     the step   the socket's SO_COOKIE                              0
+ *     unbind   the step   the socket's SO_COOKIE                              0
+ *
+ * step_id is any number but 0 that no other open step of the process has. The address of the
+ * object that stands for the step is a good one. agenttune's Python package counts from 1, so in
+ * a Python process keep away from small numbers.
+ *
+ * Rules
+ * -----
+ * - A step belongs to the thread that began it: mark its end on the same thread. A mark from
+ *   another thread is about no step.
+ * - A child that fork() makes has no steps.
+ * - A thread may have several steps open at once, nested or overlapping (an event loop). Eight are
+ *   followed; those beyond are counted as refused.
+ * - bind ties a socket to a step: what arrives on it is then credited to that step, however many
+ *   others the thread has open. Without it a wake-up during overlapping steps is reported as
+ *   ambiguous. Unbind before the end.
+ * - Deadline and budget are recorded only. Nothing is cancelled or slowed.
+ * - A step's time is what the kernel sees between the two marks. Of the program, only the words
+ *   above are recorded: ids, kind and the name. Put no secret into a name.
+ *
+ * What a mark costs: one system call that fails, and what a tracer adds while it is attached.
+ *
+ * This header needs C99 or C++ and the libc's sys/prctl.h and sys/socket.h. The calls leave errno
+ * as it was. Where marks do not exist (no Linux, 32 bits) they compile to nothing.
+ *
+ *     static void fetch(struct request *request, int sock)
+ *     {
+ *         uint64_t id = (uintptr_t)request;
+ *
+ *         agenttune_begin(id, AGENTTUNE_TOOL, "fetch", 0, 0);
+ *         uint64_t cookie = agenttune_bind(id, sock);
+ *         ...
+ *         agenttune_unbind(id, cookie);
+ *         agenttune_end(id);
+ *     }
+ */
+#ifndef AGENTTUNE_H
+#define AGENTTUNE_H
+
+#include <stdint.h>
+
+#if defined(__linux__) && UINTPTR_MAX > 0xffffffff && !defined(__ILP32__)
+#include <errno.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#define AGENTTUNE_HAS_MARKS 1
+#else
+#define AGENTTUNE_HAS_MARKS 0
+#endif
+
+#define AGENTTUNE_OPTION 0x41475354
+
+enum agenttune_op {
+	AGENTTUNE_BEGIN = 1,
+	AGENTTUNE_END = 2,
+	AGENTTUNE_BIND = 3,
+	AGENTTUNE_UNBIND = 4
+};
+
+/* What a step does; reports keep the kinds apart. */
+enum agenttune_kind {
+	AGENTTUNE_OTHER = 0,
+	AGENTTUNE_TOOL = 1,
+	AGENTTUNE_MODEL = 2
+};
+
+/* One mark, word by word; the calls below are all that most programs need. */
+static inline void agenttune_mark(uint64_t op, uint64_t step_id, uint64_t extra, uint64_t budget_us)
+{
+#if AGENTTUNE_HAS_MARKS
+	int saved = errno;
+
+	(void)prctl(AGENTTUNE_OPTION, (unsigned long)op, (unsigned long)step_id,
+		    (unsigned long)extra, (unsigned long)budget_us);
+	errno = saved;
+#else
+	(void)op, (void)step_id, (void)extra, (void)budget_us;
+#endif
+}
+
+/*
+ * Begins a step on the calling thread. name: NULL, or text that is valid during the call.
+ * deadline_ns: the CLOCK_MONOTONIC moment by which it should end; budget_us: the latency it may
+ * take; 0 for none.
+ */
+static inline void agenttune_begin(uint64_t step_id, enum agenttune_kind kind, const char *name,
+				   uint64_t deadline_ns, uint64_t budget_us)
+{
+	uint64_t address = (uint64_t)(uintptr_t)name;
+
+	if (address >> 47)
+		address = 0;
+	agenttune_mark(AGENTTUNE_BEGIN | (uint64_t)kind << 8 | address << 16, step_id, deadline_ns,
+		       budget_us);
+}
+
+/* Ends a step, on the thread that began it. */
+static inline void agenttune_end(uint64_t step_id)
+{
+	agenttune_mark(AGENTTUNE_END, step_id, 0, 0);
+}
+
+/* Ties a socket to an open step. Returns the socket's cookie for unbind; 0 if fd is no socket. */
+static inline uint64_t agenttune_bind(uint64_t step_id, int fd)
+{
+	uint64_t cookie = 0;
+#if AGENTTUNE_HAS_MARKS
+	socklen_t size = sizeof(cookie);
+	int saved = errno;
+#ifdef SO_COOKIE
+	int option = SO_COOKIE;
+#else
+	int option = 57; /* include/uapi/asm-generic/socket.h, since v4.6 */
+#endif
+
+	if (getsockopt(fd, SOL_SOCKET, option, &cookie, &size) || size != sizeof(cookie))
+		cookie = 0;
+	errno = saved;
+#else
+	(void)fd;
+#endif
+	if (cookie)
+		agenttune_mark(AGENTTUNE_BIND, step_id, cookie, 0);
+	return cookie;
+}
+
+/* Unties what agenttune_bind() tied; 0, its answer for no socket, does nothing. */
+static inline void agenttune_unbind(uint64_t step_id, uint64_t cookie)
+{
+	if (cookie)
+		agenttune_mark(AGENTTUNE_UNBIND, step_id, cookie, 0);
+}
+
+#endif
