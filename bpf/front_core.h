@@ -106,14 +106,25 @@ extern const __u16 __softirq_pending __ksym __weak;
 extern const struct pcpu_hot pcpu_hot __ksym __weak;
 extern const irq_cpustat_t irq_stat __ksym __weak;
 
+/*
+ * Keeps loads of two variables apart: merged into one instruction, the verifier refuses them
+ * ('same insn cannot be used with different pointers', v6.12).
+ */
+#define AT_KEEP_APART(value) __asm__ volatile("" : "+r"(value))
+
 /* This CPU's; only for programs named *_exact. */
 static __always_inline int at_preempt_count(void)
 {
-	if (&__preempt_count)
-		return *(const int *)bpf_this_cpu_ptr(&__preempt_count);
-	if (&pcpu_hot && bpf_core_field_exists(pcpu_hot.preempt_count))
-		return ((const struct pcpu_hot *)bpf_this_cpu_ptr(&pcpu_hot))->preempt_count;
-	return 0;
+	int count = 0;
+
+	if (&__preempt_count) {
+		count = *(const int *)bpf_this_cpu_ptr(&__preempt_count);
+		AT_KEEP_APART(count);
+	} else if (&pcpu_hot && bpf_core_field_exists(pcpu_hot.preempt_count)) {
+		count = ((const struct pcpu_hot *)bpf_this_cpu_ptr(&pcpu_hot))->preempt_count;
+		AT_KEEP_APART(count);
+	}
+	return count;
 }
 
 /* This CPU's; only for programs named *_exact. */
@@ -121,14 +132,17 @@ static __always_inline __u16 at_softirqs_pending(void)
 {
 	__u16 pending = 0;
 
-	if (&__softirq_pending)
-		return *(const __u16 *)bpf_this_cpu_ptr(&__softirq_pending);
-	if (&pcpu_hot && bpf_core_field_exists(pcpu_hot.softirq_pending))
-		return ((const struct pcpu_hot *)bpf_this_cpu_ptr(&pcpu_hot))->softirq_pending;
-	if (&irq_stat && bpf_core_field_exists(irq_stat.__softirq_pending))
+	if (&__softirq_pending) {
+		pending = *(const __u16 *)bpf_this_cpu_ptr(&__softirq_pending);
+		AT_KEEP_APART(pending);
+	} else if (&pcpu_hot && bpf_core_field_exists(pcpu_hot.softirq_pending)) {
+		pending = ((const struct pcpu_hot *)bpf_this_cpu_ptr(&pcpu_hot))->softirq_pending;
+		AT_KEEP_APART(pending);
+	} else if (&irq_stat && bpf_core_field_exists(irq_stat.__softirq_pending)) {
 		/* A typedef's variable: the verifier takes no direct read of it. */
 		bpf_core_read(&pending, sizeof(pending),
 			      &((const irq_cpustat_t *)bpf_this_cpu_ptr(&irq_stat))->__softirq_pending);
+	}
 	return pending;
 }
 
