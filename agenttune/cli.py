@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import agenttune
 from agenttune.errors import AgenttuneError, InputError
 from agenttune.host.selector import Selector
+from agenttune.measure.probe_layout import DEFAULT_MAX_BYTES, ProbeName
 
 EXIT_CODES = """exit status:
   0  done
@@ -41,6 +42,9 @@ class Args:
     confirm_within: float | None = None
     state_dir: Path = STATE_DIRECTORY
     shell: str = ""
+    probe: str = ""
+    interval: float | None = None
+    max_bytes: int = DEFAULT_MAX_BYTES
 
 
 class _Parser(argparse.ArgumentParser):
@@ -99,6 +103,26 @@ def _measure(verb: argparse.ArgumentParser) -> None:
         "--save", type=Path, metavar="FILE", help="also write the measurement to FILE, as JSON"
     )
     _add_json(verb, "measurement")
+
+
+def _probe(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("probe", choices=tuple(ProbeName), help="what to time")
+    _add_agents(verb)
+    _add_seconds(verb)
+    verb.add_argument(
+        "--interval",
+        type=_checked(_seconds),
+        metavar="N",
+        help="report every N seconds, each time from zero; with --json, one document per line",
+    )
+    verb.add_argument(
+        "--max-bytes",
+        type=_checked(_bytes),
+        default=DEFAULT_MAX_BYTES,
+        metavar="N",
+        help=f"block: time requests up to this size (default: {DEFAULT_MAX_BYTES})",
+    )
+    _add_json(verb, "probe")
 
 
 def _profile(verb: argparse.ArgumentParser) -> None:
@@ -173,6 +197,12 @@ _VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
         "Measure where interrupt work runs and whom it delays. "
         "Needs root and a kernel with BTF; Ctrl-C ends the window early and still reports it.",
         _measure,
+    ),
+    "probe": (
+        "Time one stage of the path from interrupt to agent: irq, softirq, wakeup, syscall, "
+        "block, fault or irq-to-run. Needs root and a kernel with BTF; wakeup, syscall, fault and "
+        "irq-to-run need --agent. Ctrl-C ends it with its last report.",
+        _probe,
     ),
     "profile": ("List, show or check profiles.", _profile),
     "plan": (
@@ -289,6 +319,12 @@ def _seconds(text: str) -> float:
     if not 0 < seconds <= 86400:
         raise InputError(f"{text[:40]!r} is not a number of seconds above 0, at most 86400")
     return seconds
+
+
+def _bytes(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text[:12]) < 1 << 32:
+        raise InputError(f"{text[:40]!r} is not a number of bytes from 1 to {(1 << 32) - 1}")
+    return int(text)
 
 
 def _checked(convert: Callable[[str], Any]) -> Callable[[str], Any]:

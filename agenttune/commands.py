@@ -27,6 +27,9 @@ from agenttune.errors import AgenttuneError, ExitCode
 from agenttune.host.capture import read_host
 from agenttune.host.host import Host
 from agenttune.measure.measurement import Measurement
+from agenttune.measure.probe_layout import ProbeName
+from agenttune.measure.probe_report import ProbeReport
+from agenttune.measure.probe_session import probe as run_probe
 from agenttune.measure.session import measure as measure_host
 from agenttune.policy.landing import Landing, landing
 from agenttune.policy.plan import Plan
@@ -38,6 +41,7 @@ from agenttune.report.host import host_text
 from agenttune.report.landing import landing_text
 from agenttune.report.measurement import measurement_text
 from agenttune.report.plan import plan_text
+from agenttune.report.probe import probe_text
 from agenttune.report.profile import profile_text
 
 T = TypeVar("T")
@@ -68,6 +72,7 @@ class Tuned:
 DOCUMENTS: dict[str, Any] = {
     "host": Host,
     "measurement": Measurement,
+    "probe": ProbeReport,
     "profile": Profile,
     "profiles": tuple[ProfileSummary, ...],
     "plan": Plan,
@@ -94,6 +99,26 @@ def measure(args: Args) -> ExitCode:
     if args.save:
         _save(args.save, document.encode("measurement", seen))
     _print(args, "measurement", seen, measurement_text)
+    return ExitCode.OK
+
+
+def probe(args: Args) -> ExitCode:
+    with _interrupted() as stop:
+        reports = run_probe(
+            ProbeName(args.probe),
+            args.selectors,
+            seconds=args.seconds,
+            interval=args.interval,
+            max_bytes=args.max_bytes,
+            host=read_host(),
+            stop=stop,
+        )
+        for seen in reports:
+            if args.json and args.interval:
+                sys.stdout.write(document.encode_line("probe", seen).decode())
+            else:
+                _print(args, "probe", seen, probe_text)
+            sys.stdout.flush()
     return ExitCode.OK
 
 
@@ -181,7 +206,19 @@ def completion(args: Args) -> ExitCode:
 
 _VERBS: dict[str, Callable[[Args], ExitCode]] = {
     verb.__name__: verb
-    for verb in (show, measure, profile, plan, apply, confirm, status, revert, tune, completion)
+    for verb in (
+        show,
+        measure,
+        probe,
+        profile,
+        plan,
+        apply,
+        confirm,
+        status,
+        revert,
+        tune,
+        completion,
+    )
 }
 
 

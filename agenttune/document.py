@@ -24,8 +24,13 @@ def schema_name(kind: str, version: int = 1) -> str:
 
 def encode(kind: str, value: object) -> bytes:
     """One JSON document, `{"schema": "agenttune.KIND/1", "KIND": value}`, ending in a newline."""
+    return msgspec.json.format(encode_line(kind, value), indent=2) + b"\n"
+
+
+def encode_line(kind: str, value: object) -> bytes:
+    """The same document on one line, for streams of them."""
     body = {"schema": schema_name(kind), kind: value}
-    return msgspec.json.format(msgspec.json.encode(body, enc_hook=_encode_hook), indent=2) + b"\n"
+    return msgspec.json.encode(body, enc_hook=_encode_hook) + b"\n"
 
 
 def decode(kind: str, shape: type[T], data: bytes, where: str) -> T:

@@ -9,6 +9,8 @@ from enum import IntEnum, StrEnum
 from agenttune.measure import layout
 
 SAMPLE_NAME_LEN = 32
+# The note's limit of a small read (its section 5.5).
+DEFAULT_MAX_BYTES = 65536
 
 
 class ProbeName(StrEnum):

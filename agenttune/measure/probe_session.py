@@ -15,11 +15,10 @@ from agenttune.host.selector import Selector
 from agenttune.measure.filter import resolve
 from agenttune.measure.probe_engine import ProbeEngine, room
 from agenttune.measure.probe_hooks import FUNCTION_NOTE, HOOKS, WAIT_NOTE
-from agenttune.measure.probe_layout import ProbeName
+from agenttune.measure.probe_layout import DEFAULT_MAX_BYTES, ProbeName
 from agenttune.measure.probe_report import ProbeReport, counts, distributions
 
 _POLL_S = 0.1
-DEFAULT_MAX_BYTES = 65536
 
 
 def probe(
@@ -32,7 +31,7 @@ def probe(
     host: Host | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[ProbeReport]:
-    """A report each `interval` seconds, and one at the end: after `seconds`, or when `stop` says so.
+    """A report each `interval` seconds, and the last after `seconds` or when `stop` says so.
 
     Each report is of its own interval only. `host` names interrupts. Raises HostError, and
     InputError for agents that are missing or that the probe has no use for.
