@@ -54,12 +54,69 @@ struct AT_KERNEL(css_set) {
 	struct cgroup *dfl_cgrp;
 };
 
+struct AT_KERNEL(cfs_rq) {
+	int throttle_count; /* with CONFIG_CFS_BANDWIDTH */
+};
+
 struct AT_KERNEL(sched_entity) {
 	unsigned char sched_delayed; /* since v6.12: 152e11f6df29 */
+	struct cfs_rq *cfs_rq; /* with CONFIG_FAIR_GROUP_SCHED */
+};
+
+struct AT_KERNEL(inode) {
+	unsigned short i_mode;
+	unsigned long i_ino;
+};
+
+struct AT_KERNEL(file) {
+	struct inode *f_inode;
+};
+
+struct AT_KERNEL(fdtable) {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct AT_KERNEL(files_struct) {
+	struct fdtable *fdt;
+};
+
+struct AT_KERNEL(gendisk) {
+	int major;
+	int first_minor;
+};
+
+struct AT_KERNEL(request_queue) {
+	struct gendisk *disk; /* since v5.15: d152c682f03c */
+};
+
+struct AT_KERNEL(request) {
+	struct request_queue *q;
+	__u64 start_time_ns;
+};
+
+typedef struct {
+	__s64 counter;
+} AT_KERNEL(atomic64_t);
+
+struct AT_KERNEL(sock_common) {
+	AT_KERNEL(atomic64_t) skc_cookie;
+};
+
+struct AT_KERNEL(sock) {
+	struct AT_KERNEL(sock_common) __sk_common;
+};
+
+struct AT_KERNEL(io_uring_cqe) {
+	__u64 user_data;
 };
 
 struct AT_KERNEL(task_struct) {
 	unsigned int flags;
+	unsigned int __state; /* since v5.14: 2f064a59a11f */
+	unsigned char throttled; /* since v6.18, with CONFIG_CFS_BANDWIDTH: throttled itself, not its group */
+	void *stack;
+	struct files_struct *files;
 	int on_cpu;
 	int on_rq;
 	struct AT_KERNEL(sched_entity) se;

@@ -59,7 +59,9 @@ struct at_thread {
 	__u8 state;
 	__u8 mode; /* the bucket that running counts to */
 	__u32 open_steps;
-	__u32 pad;
+	__u8 mode_before; /* the fault that runs now */
+	__u8 resuming; /* a blocked wait ended; not back in user space yet */
+	__u16 pad;
 	struct at_counts counts;
 	struct at_majority stolen_softirq;
 	struct at_majority stolen_hardirq;
@@ -320,6 +322,7 @@ AT_INLINE struct at_wait *at_thread_in(struct at_thread *thread, const struct at
 		at_fill_wait(slot, thread, flags, cpu, in_ns);
 	thread->wake.waking_ns = 0;
 	thread->state = AT_RUNNING;
+	thread->resuming = flags & AT_WAIT_BLOCKED;
 	thread->cpu = cpu->id;
 	at_thread_mark(thread, cpu, now);
 	return slot;
