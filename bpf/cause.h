@@ -4,12 +4,18 @@
 #define AGENTTUNE_CAUSE_H
 
 #define AT_INLINE static inline __attribute__((always_inline))
+/* Where a verifier follows a loop worse than its copies. */
+#ifdef __clang__
+#define AT_UNROLL _Pragma("unroll")
+#else
+#define AT_UNROLL
+#endif
 #define AT_UNKNOWN (~0ULL)
 #define AT_COMM_WORDS 2
 
 /* at_cause.flags */
 enum {
-	AT_CAUSE_IRQ = 1, /* irq, irq_ns and irq_cpu are known */
+	AT_CAUSE_IRQ = 1, /* irq and irq_cpu are known; irq_ns too, if its leg is part of it */
 	AT_CAUSE_TASK = 2, /* a task began it: origin */
 	AT_CAUSE_SHARED = 4, /* several interrupts raised the same softirq: `irq` is the first */
 	AT_CAUSE_KSOFTIRQD = 8, /* the softirq ran in ksoftirqd */
@@ -25,10 +31,10 @@ struct at_cause {
 	__u64 irq_ns; /* hardirq entry */
 	__u64 raise_ns; /* softirq raise */
 	__u64 entry_ns; /* softirq entry */
-	__u64 thread_ns; /* waking of the kernel thread that carried it on */
+	__u64 thread_ns; /* waking of the first kernel thread in a row that carried it on */
 	__u32 irq;
 	__u32 origin; /* tid */
-	__u32 conduit; /* tid of the kernel thread */
+	__u32 conduit; /* tid of the last kernel thread */
 	__u16 irq_cpu;
 	__u16 flags;
 };

@@ -90,13 +90,19 @@ AT_INLINE __u32 at_bounded(__u32 index, __u32 size)
 	return index & (size - 1);
 }
 
+/*
+ * Never negative: ktime_get_mono_fast_ns(), the clock of BPF, may step back a little when the
+ * timekeeper updates (kernel/time/timekeeping.c, v6.12).
+ */
+AT_INLINE __u64 at_after(__u64 now_ns, __u64 then_ns)
+{
+	return now_ns > then_ns ? now_ns - then_ns : 0;
+}
+
 /* Time from start to now without hardirqs. */
 AT_INLINE __u64 at_elapsed(struct at_stamp start, struct at_stamp now)
 {
-	__u64 wall_ns = now.now_ns - start.now_ns;
-	__u64 hardirq_ns = now.hardirq_ns - start.hardirq_ns;
-
-	return wall_ns > hardirq_ns ? wall_ns - hardirq_ns : 0;
+	return at_after(at_after(now.now_ns, start.now_ns), now.hardirq_ns - start.hardirq_ns);
 }
 
 /* A stamp for callers that run with interrupts off; others must retry until it is consistent. */
@@ -145,12 +151,12 @@ AT_INLINE __u64 at_hardirq_exit(struct at_cpu *cpu, __u32 id, __u64 now_ns)
 	cpu->unpaired += depth - 1 - found;
 	cpu->depth = found;
 	frame = &cpu->hardirqs[at_bounded(found, AT_HARDIRQ_FRAMES)];
-	wall_ns = now_ns - frame->start_ns;
+	wall_ns = at_after(now_ns, frame->start_ns);
 	if (found)
 		cpu->hardirqs[at_bounded(found - 1, AT_HARDIRQ_FRAMES)].nested_ns += wall_ns;
 	else
 		cpu->hardirq_ns += wall_ns;
-	return wall_ns > frame->nested_ns ? wall_ns - frame->nested_ns : 0;
+	return at_after(wall_ns, frame->nested_ns);
 }
 
 /* Why the code that runs now runs; raise_ns is 0 unless a softirq's raise is part of it. */
@@ -186,9 +192,12 @@ AT_INLINE __u64 at_softirq_raised(const struct at_cpu *cpu, __u32 vector)
 /* A raise of a pending vector adds no latency, but another cause: the chain is shared by both. */
 AT_INLINE void at_softirq_share(struct at_cpu *cpu, __u32 vector)
 {
-	struct at_cause *raised = &cpu->raised[at_bounded(vector, AT_SOFTIRQ_SLOTS)];
+	struct at_cause *raised = &cpu->raised_next[at_bounded(vector, AT_SOFTIRQ_SLOTS)];
 	const struct at_hardirq_frame *frame;
 
+	/* What is pending is the next round's raise, if there was one. */
+	if (!raised->raise_ns)
+		raised = &cpu->raised[at_bounded(vector, AT_SOFTIRQ_SLOTS)];
 	if (!cpu->depth || !raised->raise_ns)
 		return;
 	frame = &cpu->hardirqs[at_bounded(cpu->depth - 1, AT_HARDIRQ_FRAMES)];
@@ -197,9 +206,29 @@ AT_INLINE void at_softirq_share(struct at_cpu *cpu, __u32 vector)
 }
 
 /*
+ * What a softirq takes over that is raised from here. A chain has one leg of each kind: one that
+ * goes through a second softirq, as when net_rx_action() raises NET_RX again, keeps its interrupt's
+ * name and forgets the legs up to the first raise. What the thread waited for came with the second.
+ */
+AT_INLINE struct at_cause at_cause_raised(const struct at_cpu *cpu, __u64 now_ns)
+{
+	struct at_cause cause = at_cause_now(cpu);
+
+	if (cause.raise_ns) {
+		cause.irq_ns = 0;
+		if (cause.thread_ns <= cause.raise_ns)
+			cause.thread_ns = 0;
+	}
+	cause.raise_ns = now_ns;
+	cause.entry_ns = 0;
+	return cause;
+}
+
+/*
  * `pending`: the vector's bit was already set, so this raise adds nothing. A raise that is not
  * pending while an earlier one still waits for its entry came after the kernel took its snapshot
  * of pending vectors (handle_softirqs, kernel/softirq.c, v6.12): it belongs to the next round.
+ * When both rounds' raises still wait, the entry of the first was not seen.
  */
 AT_INLINE void at_softirq_raise(struct at_cpu *cpu, __u32 vector, int pending, __u64 now_ns)
 {
@@ -212,14 +241,14 @@ AT_INLINE void at_softirq_raise(struct at_cpu *cpu, __u32 vector, int pending, _
 		at_softirq_share(cpu, vector);
 		return;
 	}
+	if (cpu->raised_next[vector].raise_ns) {
+		cpu->raised[vector] = cpu->raised_next[vector];
+		cpu->unpaired++;
+	}
 	slot = &cpu->raised[vector];
 	if (slot->raise_ns)
 		slot = &cpu->raised_next[vector];
-	if (slot->raise_ns)
-		return;
-	*slot = at_cause_now(cpu);
-	slot->raise_ns = now_ns;
-	slot->entry_ns = 0;
+	*slot = at_cause_raised(cpu, now_ns);
 }
 
 /* Raise to entry, or AT_UNKNOWN when the raise was not seen. */
@@ -252,7 +281,7 @@ AT_INLINE __u64 at_softirq_enter(struct at_cpu *cpu, __u32 vector, struct at_sta
 		cpu->unpaired++;
 		return AT_UNKNOWN;
 	}
-	return now.now_ns > raised_ns ? now.now_ns - raised_ns : 0;
+	return at_after(now.now_ns, raised_ns);
 }
 
 /* The softirq's own time, or AT_UNKNOWN for an exit without an entry. */
@@ -314,11 +343,11 @@ AT_INLINE void at_turn_begin(struct at_cpu *cpu, struct at_stamp now)
 /* How long the turn took: the task's own time, and what interrupts and softirqs took of it. */
 AT_INLINE __u64 at_turn_end(const struct at_cpu *cpu, struct at_stamp now, __u64 *stolen_ns)
 {
-	__u64 wall_ns = now.now_ns - cpu->turn.start.now_ns;
+	__u64 wall_ns = at_after(now.now_ns, cpu->turn.start.now_ns);
 
 	*stolen_ns = now.hardirq_ns - cpu->turn.start.hardirq_ns;
 	*stolen_ns += cpu->softirq_ns - cpu->turn.softirq_ns;
-	return wall_ns > *stolen_ns ? wall_ns - *stolen_ns : 0;
+	return at_after(wall_ns, *stolen_ns);
 }
 
 /* A new task frame. `cause`: the chain that woke it, or NULL. */
@@ -350,13 +379,11 @@ AT_INLINE void at_complete(struct at_cpu *cpu, struct at_completion done)
  */
 AT_INLINE void at_chain_now(const struct at_cpu *cpu, int hidden, struct at_chain *chain)
 {
-	const struct at_completion *done = &cpu->task.done;
-
 	chain->cause = at_cause_now(cpu);
 	chain->vector = 0;
 	chain->cpu = cpu->id;
 	if (cpu->depth) {
-		done = &cpu->hardirqs[at_bounded(cpu->depth - 1, AT_HARDIRQ_FRAMES)].done;
+		chain->done = cpu->hardirqs[at_bounded(cpu->depth - 1, AT_HARDIRQ_FRAMES)].done;
 	} else if (hidden) {
 		chain->cause.flags = AT_CAUSE_HIDDEN_IRQ;
 		chain->cause.irq_ns = 0;
@@ -364,22 +391,46 @@ AT_INLINE void at_chain_now(const struct at_cpu *cpu, int hidden, struct at_chai
 		chain->cause.entry_ns = 0;
 		chain->cause.thread_ns = 0;
 		chain->cause.origin = 0;
+		chain->done.kind = AT_NO_COMPLETION;
 	} else if (cpu->softirq.vector) {
-		done = &cpu->softirq.done;
+		chain->done = cpu->softirq.done;
 		chain->vector = cpu->softirq.vector;
+	} else {
+		chain->done = cpu->task.done;
 	}
-	chain->done = *done;
 }
 
-/* The cause that a kernel thread takes over when it is woken from here. */
+/*
+ * The cause that a kernel thread takes over when it is woken from here. Kernel threads in a row
+ * are one leg; before a second one after a softirq, the chain forgets as at_cause_raised() does.
+ */
 AT_INLINE struct at_cause at_cause_handed(const struct at_cpu *cpu, __u32 conduit, __u64 now_ns)
 {
 	struct at_cause cause = at_cause_now(cpu);
 
+	if (cause.thread_ns && cause.thread_ns < cause.entry_ns) {
+		cause.irq_ns = 0;
+		cause.thread_ns = 0;
+	}
+	if (!cause.thread_ns)
+		cause.thread_ns = now_ns;
 	cause.conduit = conduit;
-	cause.thread_ns = now_ns;
 	cause.flags |= AT_CAUSE_THREAD;
 	return cause;
+}
+
+/* All interrupt time on the CPU up to now, with what runs; `now` as of another CPU is a guess. */
+AT_INLINE void at_interrupts_now(const struct at_cpu *cpu, __u64 now_ns, __u64 *hardirq_ns,
+				 __u64 *softirq_ns)
+{
+	struct at_stamp now = at_stamp(cpu, now_ns);
+
+	if (cpu->depth)
+		now.hardirq_ns += at_after(now_ns, cpu->hardirqs[0].start_ns);
+	*hardirq_ns = now.hardirq_ns;
+	*softirq_ns = cpu->softirq_ns;
+	if (cpu->softirq.vector)
+		*softirq_ns += at_elapsed(cpu->softirq.start, now);
 }
 
 /* `task` is what runs below any interrupt: AT_TASK or AT_IDLE. */

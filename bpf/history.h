@@ -95,6 +95,11 @@ AT_INLINE void at_history_softirq(struct at_history *history, const struct at_ca
 	at_vote(&at_this_turn(history)->softirq, irq, vector + 1, self_ns);
 }
 
+AT_INLINE __u64 at_lesser(__u64 one, __u64 other)
+{
+	return one < other ? one : other;
+}
+
 AT_INLINE __u64 at_overlap(__u64 from, __u64 to, __u64 start, __u64 end)
 {
 	if (start < from)
@@ -104,56 +109,56 @@ AT_INLINE __u64 at_overlap(__u64 from, __u64 to, __u64 start, __u64 end)
 	return end > start ? end - start : 0;
 }
 
-/* The longest turn in [from, to), then everything its task got there. */
+/*
+ * The longest turn in [from, to), then everything its task got there. Unused slots begin at 0 and
+ * end the search. What is found stays in memory: a verifier that follows it as a number through
+ * both loops takes millions of steps.
+ */
 AT_INLINE void at_find_holder(const struct at_history *history, __u64 from, __u64 to,
 			      struct at_holder *holder)
 {
-	__u64 best_ns = 0, end = to, first = history->turns;
-	__u32 best = AT_TURNS, index;
+	__u64 best_ns = 0, end = to;
+	__u32 newest = history->turns - 1, index;
 
 	holder->held_ns = 0;
 	holder->seen_ns = 0;
 	holder->idle_ns = 0;
 	holder->tid = 0;
+	holder->softirq.weight_ns = 0;
+	holder->hardirq.weight_ns = 0;
+	AT_UNROLL
 	for (index = 0; index < AT_TURNS; index++) {
 		const struct at_past_turn *turn;
 		__u64 ns;
 
-		turn = &history->past[at_bounded(first - 1 - index, AT_TURNS)];
-		if (index >= first || end <= from)
-			continue;
+		turn = &history->past[at_bounded(newest - index, AT_TURNS)];
+		if (end <= from || !turn->start_ns)
+			break;
 		ns = at_overlap(from, to, turn->start_ns, end);
 		holder->seen_ns += ns;
-		if (!turn->tid)
+		end = at_lesser(end, turn->start_ns);
+		if (!turn->tid) {
 			holder->idle_ns += ns;
-		else if (ns > best_ns) {
+		} else if (ns > best_ns) {
 			best_ns = ns;
-			best = index;
 			holder->tid = turn->tid;
+			holder->comm[0] = turn->comm[0];
+			holder->comm[1] = turn->comm[1];
+			holder->softirq = turn->softirq;
+			holder->hardirq = turn->hardirq;
 		}
-		end = turn->start_ns;
-	}
-	if (best >= AT_TURNS)
-		return;
-	{
-		const struct at_past_turn *turn;
-
-		turn = &history->past[at_bounded(first - 1 - best, AT_TURNS)];
-		holder->comm[0] = turn->comm[0];
-		holder->comm[1] = turn->comm[1];
-		holder->softirq = turn->softirq;
-		holder->hardirq = turn->hardirq;
 	}
 	end = to;
+	AT_UNROLL
 	for (index = 0; index < AT_TURNS; index++) {
 		const struct at_past_turn *turn;
 
-		turn = &history->past[at_bounded(first - 1 - index, AT_TURNS)];
-		if (index >= first || end <= from)
-			continue;
-		if (turn->tid == holder->tid)
+		turn = &history->past[at_bounded(newest - index, AT_TURNS)];
+		if (end <= from || !turn->start_ns)
+			break;
+		if (turn->tid && turn->tid == holder->tid)
 			holder->held_ns += at_overlap(from, to, turn->start_ns, end);
-		end = turn->start_ns;
+		end = at_lesser(end, turn->start_ns);
 	}
 }
 

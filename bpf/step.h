@@ -56,31 +56,21 @@ AT_INLINE struct at_counts at_counted(struct at_counts now, struct at_counts bas
 	return now;
 }
 
-AT_INLINE void at_totals(const struct at_thread *thread, const struct at_cpu *cpu,
-			 struct at_stamp now, __u64 *totals_ns)
-{
-	struct at_run run = at_run_since(thread, cpu, now);
-	__u32 index;
-
-	for (index = 0; index < AT_BUCKETS; index++)
-		totals_ns[index] = thread->total_ns[index];
-	totals_ns[at_bounded(thread->mode, AT_BUCKETS)] += run.own_ns;
-	totals_ns[AT_STOLEN_HARDIRQ] += run.hardirq_ns;
-	totals_ns[AT_STOLEN_SOFTIRQ] += run.softirq_ns;
-}
-
 AT_INLINE void at_note_open(struct at_thread *thread)
 {
-	__u64 oldest_ns = AT_UNKNOWN;
+	__u64 oldest_ns = AT_UNKNOWN, newest_ns = 0;
 	__u32 index, open = 0;
 
 	for (index = 0; index < AT_STEPS; index++)
 		if (thread->steps[index].id) {
 			open++;
 			oldest_ns = at_lesser(oldest_ns, thread->steps[index].begin_ns);
+			if (newest_ns < thread->steps[index].begin_ns)
+				newest_ns = thread->steps[index].begin_ns;
 		}
 	thread->open_steps = open;
 	thread->oldest_step_ns = oldest_ns;
+	thread->newest_step_ns = newest_ns;
 }
 
 /* Every open step now shares the thread; the one that begins does too, when any was open. */
@@ -103,16 +93,22 @@ AT_INLINE __u16 at_note_overlap(struct at_thread *thread, __u16 flags)
 	return flags;
 }
 
-/* A free slot for a step that begins now, filled but for its name; NULL: too many are open. */
+/*
+ * A free slot for a step that begins now, filled but for its name; NULL: too many are open. An id
+ * that is open already begins anew: its end was not seen.
+ */
 AT_INLINE struct at_step *at_step_begin(struct at_thread *thread, const struct at_cpu *cpu,
 					__u64 id, __u16 kind, __u16 flags, struct at_stamp now)
 {
 	__u32 index, found = AT_STEPS;
 	struct at_step *step;
 
-	for (index = 0; index < AT_STEPS; index++)
+	for (index = 0; index < AT_STEPS; index++) {
+		if (thread->steps[index].id == id)
+			thread->steps[index].id = 0;
 		if (!thread->steps[index].id)
 			found = index;
+	}
 	if (found >= AT_STEPS || !id)
 		return 0;
 	if (!thread->open_steps) {
@@ -120,6 +116,7 @@ AT_INLINE struct at_step *at_step_begin(struct at_thread *thread, const struct a
 		thread->stolen_hardirq.weight_ns = 0;
 	}
 	flags = at_note_overlap(thread, flags);
+	now = at_thread_account(thread, cpu, now);
 	step = &thread->steps[at_bounded(found, AT_STEPS)];
 	step->id = id;
 	step->begin_ns = now.now_ns;
@@ -127,7 +124,8 @@ AT_INLINE struct at_step *at_step_begin(struct at_thread *thread, const struct a
 	step->flags = flags;
 	step->cookie = 0;
 	step->base = thread->counts;
-	at_totals(thread, cpu, now, step->base_ns);
+	for (index = 0; index < AT_BUCKETS; index++)
+		step->base_ns[index] = thread->total_ns[index];
 	at_note_open(thread);
 	return step;
 }
@@ -184,6 +182,7 @@ AT_INLINE void at_step_end(struct at_thread *thread, const struct at_cpu *cpu,
 {
 	__u32 index;
 
+	now = at_thread_account(thread, cpu, now);
 	at_note_interleaving(thread, step);
 	record->id = step->id;
 	record->begin_ns = step->begin_ns;
@@ -197,9 +196,8 @@ AT_INLINE void at_step_end(struct at_thread *thread, const struct at_cpu *cpu,
 	record->cpu = cpu->id;
 	for (index = 0; index < AT_STEP_NAME_WORDS; index++)
 		record->name[index] = step->name[index];
-	at_totals(thread, cpu, now, record->buckets_ns);
 	for (index = 0; index < AT_BUCKETS; index++)
-		record->buckets_ns[index] -= step->base_ns[index];
+		record->buckets_ns[index] = thread->total_ns[index] - step->base_ns[index];
 	record->counts = at_counted(thread->counts, step->base);
 	record->stolen_softirq = thread->stolen_softirq;
 	record->stolen_hardirq = thread->stolen_hardirq;
@@ -213,6 +211,16 @@ AT_INLINE void at_step_end(struct at_thread *thread, const struct at_cpu *cpu,
 	}
 	step->id = 0;
 	at_note_open(thread);
+}
+
+/* What stole most from the turn that the step ended in; others are blamed at their switch. */
+AT_INLINE void at_step_blame(struct at_step_record *record, const struct at_past_turn *turn)
+{
+	if (turn->softirq.weight_ns)
+		at_vote(&record->stolen_softirq, turn->softirq.irq, turn->softirq.vector,
+			turn->softirq.weight_ns);
+	if (turn->hardirq.weight_ns)
+		at_vote(&record->stolen_hardirq, turn->hardirq.irq, 0, turn->hardirq.weight_ns);
 }
 
 /* Whether this wait belongs to the record's interval. */

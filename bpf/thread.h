@@ -49,6 +49,7 @@ struct at_thread {
 	__u64 out_hardirq_ns;
 	__u64 out_softirq_ns;
 	__u64 oldest_step_ns;
+	__u64 newest_step_ns;
 	__u64 object;
 	__u32 object_kind;
 	__s32 syscall;
@@ -77,20 +78,13 @@ struct at_run {
 	__u64 softirq_ns;
 };
 
-AT_INLINE __u64 at_lesser(__u64 one, __u64 other)
-{
-	return one < other ? one : other;
-}
-
 AT_INLINE struct at_run at_run_since(const struct at_thread *thread, const struct at_cpu *cpu,
 				     struct at_stamp now)
 {
 	struct at_run run = {};
 	__u64 wall_ns;
 
-	if (thread->state != AT_RUNNING || now.now_ns <= thread->since.now_ns)
-		return run;
-	wall_ns = now.now_ns - thread->since.now_ns;
+	wall_ns = at_after(now.now_ns, thread->since.now_ns);
 	run.hardirq_ns = at_lesser(now.hardirq_ns - thread->since.hardirq_ns, wall_ns);
 	run.softirq_ns = at_lesser(cpu->softirq_ns - thread->since_softirq_ns,
 				   wall_ns - run.hardirq_ns);
@@ -118,16 +112,37 @@ AT_INLINE void at_thread_seen(struct at_thread *thread, const struct at_cpu *cpu
 	at_thread_mark(thread, cpu, now);
 }
 
-/* Bring the totals of a running thread up to now. */
-AT_INLINE void at_thread_account(struct at_thread *thread, const struct at_cpu *cpu,
-				 struct at_stamp now)
+/* The time that the totals reach. */
+AT_INLINE __u64 at_thread_reached(const struct at_thread *thread)
 {
-	struct at_run run = at_run_since(thread, cpu, now);
+	return thread->state == AT_RUNNING ? thread->since.now_ns : thread->out_ns;
+}
 
-	thread->total_ns[at_bounded(thread->mode, AT_BUCKETS)] += run.own_ns;
-	thread->total_ns[AT_STOLEN_HARDIRQ] += run.hardirq_ns;
-	thread->total_ns[AT_STOLEN_SOFTIRQ] += run.softirq_ns;
+/*
+ * Bring the totals up to now, for a thread that runs on `cpu`. Returns when `now` is for this
+ * thread: a thread's time never steps back, even where CPUs' clocks disagree. Where it should not
+ * run, a switch was missed: what it did since is not known.
+ */
+AT_INLINE struct at_stamp at_thread_account(struct at_thread *thread, const struct at_cpu *cpu,
+					    struct at_stamp now)
+{
+	__u64 reached_ns = at_thread_reached(thread);
+
+	if (now.now_ns < reached_ns)
+		now.now_ns = reached_ns;
+	if (thread->state == AT_RUNNING && thread->cpu == cpu->id) {
+		struct at_run run = at_run_since(thread, cpu, now);
+
+		thread->total_ns[at_bounded(thread->mode, AT_BUCKETS)] += run.own_ns;
+		thread->total_ns[AT_STOLEN_HARDIRQ] += run.hardirq_ns;
+		thread->total_ns[AT_STOLEN_SOFTIRQ] += run.softirq_ns;
+	} else {
+		thread->total_ns[AT_UNSEEN] += now.now_ns - reached_ns;
+		thread->state = AT_RUNNING;
+		thread->cpu = cpu->id;
+	}
 	at_thread_mark(thread, cpu, now);
+	return now;
 }
 
 /* From here on, running counts to `mode`: AT_RUN, AT_SYSCALL or AT_FAULT. The mode before. */
@@ -155,10 +170,12 @@ AT_INLINE void at_thread_blame(struct at_thread *thread, const struct at_past_tu
 AT_INLINE void at_thread_out(struct at_thread *thread, const struct at_cpu *cpu, __u32 flags,
 			     struct at_stamp now)
 {
-	at_thread_account(thread, cpu, now);
+	now = at_thread_account(thread, cpu, now);
+	thread->out_ns = now.now_ns;
+	/* A waker on another CPU may look: never at a new state with an old time. */
+	__asm__ volatile("" : : : "memory");
 	thread->state = flags & AT_WAIT_BLOCKED ? AT_BLOCKED : AT_RUNNABLE;
 	thread->out_flags = flags;
-	thread->out_ns = now.now_ns;
 	thread->out_hardirq_ns = now.hardirq_ns;
 	thread->out_softirq_ns = cpu->softirq_ns;
 	thread->cpu = cpu->id;
@@ -167,18 +184,34 @@ AT_INLINE void at_thread_out(struct at_thread *thread, const struct at_cpu *cpu,
 }
 
 /*
+ * When this wait's waking was; 0: not seen. One that began while the thread still ran, which then
+ * left before its waker could lock its run queue, counts from the switch-out: its wakeup came after
+ * (try_to_wake_up() and ttwu_runnable(), kernel/sched/core.c, v6.12). A thread that still runs at
+ * the wakeup goes on running: that waking is stale.
+ */
+AT_INLINE __u64 at_woken_ns(const struct at_thread *thread)
+{
+	const struct at_wake *wake = &thread->wake;
+
+	if (!wake->waking_ns || wake->waking_ns >= thread->out_ns)
+		return wake->waking_ns;
+	return wake->wakeup_ns > thread->out_ns ? thread->out_ns : 0;
+}
+
+/*
  * sched_waking on `cpu`, where `waker` is the current task. The first waking since the switch-out
- * is the one that ends the wait; returns 0 for a later one, and for one of a thread that runs.
+ * is the one that ends the wait; returns 0 for a later one. One that ended no wait, because the
+ * thread ran or was woken already, is coalesced; it is counted when that is known.
  */
 AT_INLINE int at_thread_waking(struct at_thread *thread, const struct at_cpu *cpu, int hidden,
 			       __u32 waker, const __u64 *waker_comm, __u64 now_ns)
 {
 	struct at_wake *wake = &thread->wake;
 
-	if (wake->waking_ns && wake->waking_ns >= thread->out_ns) {
+	if (wake->waking_ns)
 		thread->counts.coalesced++;
+	if (thread->state != AT_RUNNING && at_woken_ns(thread))
 		return 0;
-	}
 	wake->wakeup_ns = 0;
 	wake->throttled = 0;
 	wake->waker = waker;
@@ -199,17 +232,19 @@ AT_INLINE void at_thread_wakeup(struct at_thread *thread, const struct at_cpu *t
 	if (!wake->waking_ns || wake->wakeup_ns)
 		return;
 	wake->cpu = target->id;
-	wake->hardirq_ns = target->hardirq_ns;
-	wake->softirq_ns = target->softirq_ns;
+	at_interrupts_now(target, now_ns, &wake->hardirq_ns, &wake->softirq_ns);
 	wake->throttled = throttled;
 	wake->wakeup_ns = now_ns;
 }
 
-/* The slot for one more wait: a free one, one that no open step needs, or the shortest. */
+/*
+ * The slot for one more wait: a free one, one that no open step needs, or the shortest. Half of the
+ * slots are for the newest step, or a step around many would leave nothing to those in it.
+ */
 AT_INLINE struct at_wait *at_wait_slot(struct at_thread *thread, __u64 wait_ns)
 {
-	__u64 least_ns = wait_ns;
-	__u32 index, found = AT_WAITS;
+	__u64 least_ns = wait_ns, least_older_ns = AT_UNKNOWN;
+	__u32 index, found = AT_WAITS, older = AT_WAITS, newer = 0;
 
 	for (index = 0; index < AT_WAITS; index++) {
 		const struct at_wait *wait = &thread->waits[index];
@@ -219,110 +254,169 @@ AT_INLINE struct at_wait *at_wait_slot(struct at_thread *thread, __u64 wait_ns)
 			least_ns = ns;
 			found = index;
 		}
+		if (wait->in_ns > thread->newest_step_ns) {
+			newer++;
+		} else if (ns < least_older_ns) {
+			least_older_ns = ns;
+			older = index;
+		}
 	}
+	if (found >= AT_WAITS && newer < AT_WAITS / 2)
+		found = older;
 	if (found >= AT_WAITS)
 		return 0;
 	return &thread->waits[at_bounded(found, AT_WAITS)];
 }
 
-AT_INLINE void at_fill_wait(struct at_wait *wait, const struct at_thread *thread, __u32 flags,
-			    const struct at_cpu *cpu, __u64 in_ns)
+/* How an interval off the CPU ended: at_wait.flags, and the times that a wait has. */
+struct at_ending {
+	__u64 in_ns;
+	__u64 waking_ns;
+	__u64 wakeup_ns;
+	__u32 flags;
+	__u32 queue_cpu;
+};
+
+/* Everything that ended it; the CPU is the one where it was queued last, as far as was seen. */
+AT_INLINE struct at_ending at_how_ended(const struct at_thread *thread, __u64 in_ns)
 {
 	const struct at_wake *wake = &thread->wake;
-	int blocked = flags & AT_WAIT_BLOCKED;
+	struct at_ending ending = {
+		.in_ns = in_ns, .flags = thread->out_flags, .queue_cpu = thread->cpu
+	};
 
+	if (!(ending.flags & AT_WAIT_BLOCKED))
+		return ending;
+	ending.waking_ns = at_lesser(at_woken_ns(thread), in_ns);
+	if (!ending.waking_ns) {
+		ending.flags |= AT_WAIT_NO_WAKING;
+		return ending;
+	}
+	if (wake->throttled)
+		ending.flags |= AT_WAIT_THROTTLED;
+	if (!wake->wakeup_ns) {
+		ending.flags |= AT_WAIT_NO_WAKEUP;
+		return ending;
+	}
+	ending.wakeup_ns = at_lesser(wake->wakeup_ns, in_ns);
+	if (ending.wakeup_ns < ending.waking_ns)
+		ending.wakeup_ns = ending.waking_ns;
+	ending.queue_cpu = wake->cpu;
+	return ending;
+}
+
+/* Charges the whole interval off the CPU to buckets. */
+AT_INLINE void at_charge_wait(struct at_thread *thread, const struct at_ending *ending)
+{
+	__u32 runnable = ending->flags & AT_WAIT_THROTTLED ? AT_THROTTLED : AT_PREEMPTED;
+	__u64 queued_ns = ending->wakeup_ns;
+
+	if (!(ending->flags & AT_WAIT_BLOCKED)) {
+		thread->counts.preemptions++;
+		thread->total_ns[runnable] += ending->in_ns - thread->out_ns;
+		return;
+	}
+	if (ending->flags & AT_WAIT_NO_WAKING) {
+		thread->counts.unattributed++;
+		thread->total_ns[AT_UNSEEN] += ending->in_ns - thread->out_ns;
+		return;
+	}
+	at_split_blocked(&thread->wake.chain.cause, thread->out_ns, ending->waking_ns,
+			 thread->total_ns);
+	if (!thread->wake.chain.cause.flags)
+		thread->counts.unattributed++;
+	if (ending->flags & AT_WAIT_NO_WAKEUP)
+		queued_ns = ending->waking_ns;
+	if (runnable == AT_PREEMPTED)
+		runnable = AT_RUN_QUEUE;
+	thread->total_ns[AT_WAKE_IPI] += queued_ns - ending->waking_ns;
+	thread->total_ns[runnable] += ending->in_ns - queued_ns;
+}
+
+/*
+ * Interrupt time while it was runnable, where the CPU that counted is the one it ran on again. Of
+ * another CPU's wakeup the time is a guess: it is kept within the interval.
+ */
+AT_INLINE void at_fill_interrupts(struct at_wait *wait, const struct at_thread *thread,
+				  const struct at_cpu *cpu, const struct at_ending *ending)
+{
+	const struct at_wake *wake = &thread->wake;
+	int woken = ending->wakeup_ns != 0;
+	__u64 wall_ns = ending->in_ns - (woken ? ending->wakeup_ns : thread->out_ns);
+	__u64 hardirq_ns, softirq_ns;
+
+	wait->hardirq_ns = 0;
+	wait->softirq_ns = 0;
+	if (ending->queue_cpu != cpu->id || (ending->flags & AT_WAIT_BLOCKED && !woken))
+		return;
+	hardirq_ns = at_after(cpu->hardirq_ns, woken ? wake->hardirq_ns : thread->out_hardirq_ns);
+	softirq_ns = at_after(cpu->softirq_ns, woken ? wake->softirq_ns : thread->out_softirq_ns);
+	wait->hardirq_ns = at_lesser(hardirq_ns, wall_ns);
+	wait->softirq_ns = at_lesser(softirq_ns, wall_ns - wait->hardirq_ns);
+}
+
+AT_INLINE void at_fill_wait(struct at_wait *wait, const struct at_thread *thread,
+			    const struct at_cpu *cpu, const struct at_ending *ending)
+{
 	wait->out_ns = thread->out_ns;
-	wait->in_ns = in_ns;
-	wait->waking_ns = blocked ? wake->waking_ns : 0;
-	wait->wakeup_ns = blocked ? wake->wakeup_ns : 0;
+	wait->in_ns = ending->in_ns;
+	wait->waking_ns = ending->waking_ns;
+	wait->wakeup_ns = ending->wakeup_ns;
 	wait->out_cpu = thread->cpu;
 	wait->in_cpu = cpu->id;
-	wait->queue_cpu = blocked && wake->wakeup_ns ? wake->cpu : thread->cpu;
-	wait->flags = flags;
+	wait->queue_cpu = ending->queue_cpu;
+	wait->flags = ending->flags;
 	wait->syscall = thread->syscall;
 	wait->object = thread->object;
 	wait->object_kind = thread->object_kind;
-	wait->hardirq_ns = 0;
-	wait->softirq_ns = 0;
+	at_fill_interrupts(wait, thread, cpu, ending);
 	wait->waker = 0;
-	if (flags & AT_WAIT_NO_WAKING)
-		wait->waking_ns = 0;
-	else if (blocked) {
-		wait->chain = wake->chain;
-		wait->waker = wake->waker;
-		wait->waker_cpu = wake->waker_cpu;
-		wait->waker_comm[0] = wake->waker_comm[0];
-		wait->waker_comm[1] = wake->waker_comm[1];
-	}
-	if (wait->queue_cpu != wait->in_cpu)
+	wait->chain.cause.flags = 0;
+	wait->chain.done.kind = AT_NO_COMPLETION;
+	if (!ending->waking_ns)
 		return;
-	wait->hardirq_ns = cpu->hardirq_ns - (blocked ? wake->hardirq_ns : thread->out_hardirq_ns);
-	wait->softirq_ns = cpu->softirq_ns - (blocked ? wake->softirq_ns : thread->out_softirq_ns);
-	if (blocked && !wake->wakeup_ns)
-		wait->hardirq_ns = wait->softirq_ns = 0;
-}
-
-/* Charges the whole interval off the CPU to buckets; returns the wait's flags. */
-AT_INLINE __u32 at_charge_wait(struct at_thread *thread, __u64 in_ns)
-{
-	const struct at_wake *wake = &thread->wake;
-	__u32 flags = thread->out_flags;
-	__u64 out_ns = thread->out_ns, woken_ns, queued_ns;
-
-	if (!(flags & AT_WAIT_BLOCKED)) {
-		thread->counts.preemptions++;
-		thread->total_ns[flags & AT_WAIT_THROTTLED ? AT_THROTTLED : AT_PREEMPTED] +=
-			in_ns - out_ns;
-		return flags;
-	}
-	woken_ns = wake->waking_ns;
-	if (woken_ns < out_ns || woken_ns > in_ns) {
-		thread->counts.unattributed++;
-		thread->total_ns[AT_UNSEEN] += in_ns - out_ns;
-		return flags | AT_WAIT_NO_WAKING;
-	}
-	at_split_blocked(&wake->chain.cause, out_ns, woken_ns, thread->total_ns);
-	queued_ns = wake->wakeup_ns;
-	if (queued_ns < woken_ns || queued_ns > in_ns) {
-		flags |= AT_WAIT_NO_WAKEUP;
-		queued_ns = woken_ns;
-	}
-	if (wake->throttled)
-		flags |= AT_WAIT_THROTTLED;
-	if (!wake->chain.cause.flags)
-		thread->counts.unattributed++;
-	thread->total_ns[AT_WAKE_IPI] += queued_ns - woken_ns;
-	thread->total_ns[wake->throttled ? AT_THROTTLED : AT_RUN_QUEUE] += in_ns - queued_ns;
-	return flags;
+	wait->chain = thread->wake.chain;
+	wait->waker = thread->wake.waker;
+	wait->waker_cpu = thread->wake.waker_cpu;
+	wait->waker_comm[0] = thread->wake.waker_comm[0];
+	wait->waker_comm[1] = thread->wake.waker_comm[1];
 }
 
 /*
  * Runs again. Returns the slot of this wait when an open step may want it: at least `floor_ns`
- * long, and among the longest; the caller adds the holder with at_wait_holder(). Else NULL.
+ * long, and among the longest; the caller adds the holder with at_wait_holder(). Else NULL; so
+ * too for a thread that was not seen to leave.
  */
 AT_INLINE struct at_wait *at_thread_in(struct at_thread *thread, const struct at_cpu *cpu,
 				       __u64 floor_ns, struct at_stamp now)
 {
-	__u64 in_ns = now.now_ns, wait_ns;
+	__u64 reached_ns = at_thread_reached(thread);
 	struct at_wait *slot = 0;
-	__u32 flags;
+	struct at_ending ending;
 
-	if (in_ns < thread->out_ns)
-		in_ns = thread->out_ns;
-	wait_ns = in_ns - thread->out_ns;
-	flags = at_charge_wait(thread, in_ns);
-	thread->counts.waits++;
-	if (thread->cpu != cpu->id) {
-		thread->counts.migrations++;
-		flags |= AT_WAIT_MIGRATED;
+	if (now.now_ns < reached_ns)
+		now.now_ns = reached_ns;
+	if (thread->state == AT_RUNNING) {
+		thread->total_ns[AT_UNSEEN] += now.now_ns - reached_ns;
+		thread->cpu = cpu->id;
+		at_thread_mark(thread, cpu, now);
+		return 0;
 	}
-	if (thread->open_steps && wait_ns >= floor_ns)
-		slot = at_wait_slot(thread, wait_ns);
+	ending = at_how_ended(thread, now.now_ns);
+	if (thread->wake.waking_ns && !ending.waking_ns)
+		thread->counts.coalesced++;
+	at_charge_wait(thread, &ending);
+	thread->counts.waits++;
+	thread->counts.migrations += thread->cpu != cpu->id;
+	if (ending.queue_cpu != cpu->id)
+		ending.flags |= AT_WAIT_MIGRATED;
+	if (thread->open_steps && now.now_ns - thread->out_ns >= floor_ns)
+		slot = at_wait_slot(thread, now.now_ns - thread->out_ns);
 	if (slot)
-		at_fill_wait(slot, thread, flags, cpu, in_ns);
+		at_fill_wait(slot, thread, cpu, &ending);
 	thread->wake.waking_ns = 0;
 	thread->state = AT_RUNNING;
-	thread->resuming = flags & AT_WAIT_BLOCKED;
+	thread->resuming = ending.flags & AT_WAIT_BLOCKED;
 	thread->cpu = cpu->id;
 	at_thread_mark(thread, cpu, now);
 	return slot;
@@ -333,7 +427,9 @@ AT_INLINE void at_wait_holder(struct at_wait *wait, const struct at_history *his
 {
 	__u64 from = wait->out_ns;
 
-	if (wait->waking_ns)
+	if (wait->flags & AT_WAIT_NO_WAKING)
+		from = wait->in_ns;
+	else if (wait->waking_ns)
 		from = wait->wakeup_ns ? wait->wakeup_ns : wait->waking_ns;
 	at_find_holder(history, from, wait->in_ns, &wait->holder);
 	wait->holder.cpu = wait->queue_cpu;

@@ -41,7 +41,7 @@ enum {
 struct at_wake {
 	__u64 waking_ns;
 	__u64 wakeup_ns;
-	/* The target CPU's interrupt time at the wakeup. */
+	/* The target CPU's interrupt time up to the wakeup. */
 	__u64 hardirq_ns;
 	__u64 softirq_ns;
 	__u64 waker_comm[AT_COMM_WORDS];
@@ -53,10 +53,11 @@ struct at_wake {
 	struct at_chain chain;
 };
 
+/* The times ascend; where CPUs' clocks disagree, each is at least the one before. */
 struct at_wait {
 	__u64 out_ns;
 	__u64 waking_ns; /* 0: it stayed runnable, or AT_WAIT_NO_WAKING */
-	__u64 wakeup_ns;
+	__u64 wakeup_ns; /* 0: so too, or AT_WAIT_NO_WAKEUP */
 	__u64 in_ns;
 	struct at_chain chain;
 	struct at_holder holder; /* while it was runnable */
