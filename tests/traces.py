@@ -144,8 +144,7 @@ def _blocked(each: Wait, end_ns: int) -> Iterable[tuple[Bucket, int]]:
         )
         points += sorted(((ns, bucket) for ns, bucket in legs if ns), key=lambda leg: leg[0])
     for (start, bucket), stop in zip(points, [*(ns for ns, _ in points[1:]), end_ns], strict=True):
-        start, stop = max(start, each.out_ns), min(stop, end_ns)
-        yield bucket, max(0, stop - start)
+        yield bucket, max(0, min(stop, end_ns) - max(start, each.out_ns))
 
 
 def step(
@@ -212,6 +211,7 @@ def trace(steps: Iterable[Step] = (), **fields: object) -> Trace:
         legs=tuple(LegFigures(leg, Histogram.of([1000, 2000])) for leg in LEGS),
         vectors=(VectorName(45, "0000:00:03.0", "virtio1-input.0", "3"),),
         names=((500, "hog"), (900, "waker")),
+        machine="x86_64",
         coverage=StepCoverage(
             probes=Coverage(0, 0, 0),
             matched=sum(each.nr_waits for each in kept),

@@ -280,6 +280,7 @@ class Trace:
 
     `syscalls`: system calls were hooked, so 'run' is user code only. `names` gives comm by tid for
     threads that chains mention (kernel threads, origins) as far as they were still there.
+    `machine` (as uname says, 'x86_64') is what a wait's system call number belongs to.
     """
 
     begin_ns: int
@@ -297,3 +298,4 @@ class Trace:
     vectors: tuple[VectorName, ...]
     names: tuple[tuple[int, str], ...]
     coverage: StepCoverage
+    machine: str | None = None
