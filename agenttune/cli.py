@@ -271,9 +271,11 @@ def _add_seconds(parser: argparse.ArgumentParser) -> None:
 def _add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine",
-        choices=("auto", "libbpf"),
+        choices=("auto", "libbpf", "bcc"),
         default="auto",
-        help="how BPF programs are loaded (default: auto)",
+        help="what loads the BPF programs: libbpf (prebuilt, needs BTF), or bcc (compiled on this "
+        "host, needs bcc and the kernel's headers); auto takes libbpf where there is BTF "
+        "(default: auto)",
     )
 
 

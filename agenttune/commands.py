@@ -95,7 +95,7 @@ def show(args: Args) -> ExitCode:
 
 def measure(args: Args) -> ExitCode:
     with _interrupted() as stop:
-        seen = measure_host(args.seconds, args.selectors, read_host(), stop)
+        seen = measure_host(args.seconds, args.selectors, read_host(), stop, args.engine)
     if args.save:
         _save(args.save, document.encode("measurement", seen))
     _print(args, "measurement", seen, measurement_text)
@@ -187,13 +187,13 @@ def tune(args: Args) -> ExitCode:
     wanted, kernel = read_profile(args.profile, profile_search()), Kernel()
     kernel.require_privilege()
     _say(f"measuring for {args.seconds:g} s before the change")
-    before = measure_host(args.seconds, wanted.selectors, read_host())
+    before = measure_host(args.seconds, wanted.selectors, read_host(), engine=args.engine)
     host = read_host(selectors=wanted.selectors)
     chosen = make_plan(host, wanted, before)
     done = Tuned(before, chosen, _apply(args, chosen, kernel))
     if done.applied.txn is not None:
         _say(f"measuring for {args.seconds:g} s after the change")
-        after = _measure_again(args.seconds, wanted, host)
+        after = _measure_again(args, wanted, host)
         done = Tuned(before, chosen, done.applied, after, landing(chosen, before, after))
     _print(args, "tuned", done, _tuned_text)
     return ExitCode.OK if done.proof is None or done.proof.landed else ExitCode.MISMATCH
@@ -236,9 +236,9 @@ def _apply(args: Args, chosen: Plan, kernel: Kernel) -> Applied:
         return applying.apply(chosen, kernel, journal, confirm_within_s=args.confirm_within)
 
 
-def _measure_again(seconds: float, wanted: Profile, host: Host) -> Measurement:
+def _measure_again(args: Args, wanted: Profile, host: Host) -> Measurement:
     try:
-        return measure_host(seconds, wanted.selectors, host)
+        return measure_host(args.seconds, wanted.selectors, host, engine=args.engine)
     except (AgenttuneError, KeyboardInterrupt) as error:
         raise AgenttuneError(
             f"the second measurement failed ({error or 'interrupted'}); the plan stays applied",

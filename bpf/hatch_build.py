@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Hatchling hook: builds the BPF object, so that a wheel carries it."""
+"""Hatchling hook: a wheel carries the BPF objects, and for bcc their sources."""
 
 from __future__ import annotations
 
@@ -20,3 +20,6 @@ class BpfBuildHook(BuildHookInterface[Any]):
             return
         subprocess.run([str(Path(self.root) / "bpf" / "build")], check=True)
         build_data["pure_python"] = True
+        for pattern in ("*.h", "*.bpf.c"):
+            for source in (Path(self.root) / "bpf").glob(pattern):
+                build_data["force_include"][str(source)] = f"agenttune/measure/bpf/{source.name}"

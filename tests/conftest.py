@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import os
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from change_host import FakeKernel, fast_directory, make_host, make_plan, plan_of
 
+from agenttune.errors import HostError
+from agenttune.measure import bcc_compiler
 from agenttune.policy.plan import KnobKind, Plan
 
 RECORDINGS = Path(__file__).parent / "data/hosts"
@@ -62,3 +65,38 @@ def state(place: Path) -> Path:
 @pytest.fixture
 def plan(kernel: FakeKernel) -> Plan:
     return plan_of(make_plan(kernel.root), KnobKind.VECTOR_AFFINITY, KnobKind.SYSCTL)
+
+
+@pytest.fixture(scope="session")
+def compiled_once() -> Iterator[None]:
+    """Compiling with bcc takes half a minute in an emulated guest."""
+    compile_programs = bcc_compiler.compile_programs
+    known: dict[Any, dict[str, bytes]] = {}
+
+    def once(source: Path, names: Sequence[str], macros: Mapping[str, str]) -> dict[str, bytes]:
+        key = (source, tuple(names), tuple(macros.items()))
+        if key not in known:
+            known[key] = compile_programs(source, names, macros)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bcc_compiler, "compile_programs", once)
+        yield
+
+
+@pytest.fixture
+def bcc_here(compiled_once: None) -> None:
+    """For tests that need bcc with the running kernel's headers."""
+    try:
+        bcc_compiler.import_bcc()
+    except HostError as error:
+        pytest.skip(error.message)
+
+
+@pytest.fixture(params=("libbpf", "bcc"))
+def engine_name(request: pytest.FixtureRequest) -> str:
+    """Each engine in turn."""
+    name = str(request.param)
+    if name == "bcc":
+        request.getfixturevalue("bcc_here")
+    return name

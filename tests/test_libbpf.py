@@ -16,7 +16,7 @@ import pytest
 from measure_witness import compile_bpf
 
 from agenttune.errors import HostError
-from agenttune.measure import bpf_engine
+from agenttune.measure import backend
 from agenttune.measure.bpf_engine import OBJECT, BpfEngine
 from agenttune.measure.filter import Filter
 from agenttune.measure.layout import Load
@@ -49,7 +49,7 @@ def test_an_object_that_was_not_built_is_named(library: Libbpf, tmp_path: Path) 
 
 
 def test_a_kernel_without_btf_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(bpf_engine, "_VMLINUX_BTF", tmp_path / "vmlinux")
+    monkeypatch.setattr(backend, "VMLINUX_BTF", tmp_path / "vmlinux")
     with pytest.raises(HostError, match="no BTF") as caught:
         BpfEngine(Filter())
     assert "CONFIG_DEBUG_INFO_BTF" in caught.value.hint

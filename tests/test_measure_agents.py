@@ -22,6 +22,7 @@ from measure_loads import (
 
 from agenttune.errors import InputError
 from agenttune.host.selector import Selector
+from agenttune.measure.backend import choose
 from agenttune.measure.bpf_engine import BpfEngine
 from agenttune.measure.filter import Filter, resolve
 from agenttune.measure.measurement import Measurement
@@ -34,9 +35,9 @@ BY_COMM = Selector.parse(f"comm:{COMM}")
 
 
 @pytest.fixture
-def engine() -> Iterator[BpfEngine]:
+def engine(engine_name: str) -> Iterator[BpfEngine]:
     """Attached; its window is not open yet."""
-    attached = BpfEngine(Filter(comms=(COMM.encode(),)))
+    attached = BpfEngine(Filter(comms=(COMM.encode(),)), backend=choose(engine_name))
     yield attached
     attached.close()
 
@@ -59,8 +60,8 @@ def mostly(found: Measurement, context: str) -> bool:
     return counts.get(context, 0) >= max(TURNS // 2, 0.9 * sum(counts.values()))
 
 
-def test_a_timer_wakes_from_hardirq() -> None:
-    with agent(SLEEPER, TURNS) as sleeper, Session([BY_COMM]) as session:
+def test_a_timer_wakes_from_hardirq(engine_name: str) -> None:
+    with agent(SLEEPER, TURNS) as sleeper, Session([BY_COMM], engine=engine_name) as session:
         sleeper.hear()
         sleeper.poke()
         sleeper.hear()
@@ -68,8 +69,8 @@ def test_a_timer_wakes_from_hardirq() -> None:
         assert mostly(session.read(), "hardirq"), wakeups(session.read())
 
 
-def test_a_pipe_partner_wakes_from_its_task() -> None:
-    with agent(PIPE_READER, TURNS) as reader, Session([BY_COMM]) as session:
+def test_a_pipe_partner_wakes_from_its_task(engine_name: str) -> None:
+    with agent(PIPE_READER, TURNS) as reader, Session([BY_COMM], engine=engine_name) as session:
         reader.hear()
         for _ in range(TURNS + 1):
             reader.poke()
@@ -79,12 +80,12 @@ def test_a_pipe_partner_wakes_from_its_task() -> None:
         assert mostly(session.read(), "task"), wakeups(session.read())
 
 
-def test_a_datagram_wakes_from_its_softirq() -> None:
+def test_a_datagram_wakes_from_its_softirq(engine_name: str) -> None:
     """Loopback delivers in NET_RX on the sender's CPU; the sender is not the waker."""
     with (
         agent(UDP_READER, TURNS) as reader,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
-        Session([BY_COMM]) as session,
+        Session([BY_COMM], engine=engine_name) as session,
     ):
         port = int(reader.hear())
         reader.poke()
@@ -96,8 +97,8 @@ def test_a_datagram_wakes_from_its_softirq() -> None:
         assert mostly(session.read(), "softirq NET_RX"), wakeups(session.read())
 
 
-def test_waking_latency_is_below_the_loop_it_is_part_of() -> None:
-    with agent(SLEEPER, TURNS) as sleeper, Session([BY_COMM]) as session:
+def test_waking_latency_is_below_the_loop_it_is_part_of(engine_name: str) -> None:
+    with agent(SLEEPER, TURNS) as sleeper, Session([BY_COMM], engine=engine_name) as session:
         sleeper.hear()
         begin = time.monotonic_ns()
         sleeper.poke()
@@ -109,8 +110,8 @@ def test_waking_latency_is_below_the_loop_it_is_part_of() -> None:
     assert 0 < sum(histogram.total for histogram in latencies) < length
 
 
-def test_a_thread_of_the_window_counts_from_its_renaming() -> None:
-    with agent(LATE_THREAD) as process, Session([BY_COMM]) as session:
+def test_a_thread_of_the_window_counts_from_its_renaming(engine_name: str) -> None:
+    with agent(LATE_THREAD) as process, Session([BY_COMM], engine=engine_name) as session:
         process.hear()
         before = session.read()
         process.poke()
@@ -122,10 +123,10 @@ def test_a_thread_of_the_window_counts_from_its_renaming() -> None:
     assert 0.02e9 < ran <= found.window_ns
 
 
-def test_all_threads_of_a_pid_count_also_new_ones() -> None:
+def test_all_threads_of_a_pid_count_also_new_ones(engine_name: str) -> None:
     with agent(LATE_THREAD) as process:
         process.hear()
-        with Session([Selector.parse(f"pid:{process.pid}")]) as session:
+        with Session([Selector.parse(f"pid:{process.pid}")], engine=engine_name) as session:
             process.poke()
             process.hear()
             session.stop()
@@ -135,8 +136,11 @@ def test_all_threads_of_a_pid_count_also_new_ones() -> None:
     assert {"at-test-other", COMM} <= names
 
 
-def test_nobody_counts_without_a_match() -> None:
-    with agent(SLEEPER, 10) as sleeper, Session([Selector.parse("comm:at-nobody")]) as session:
+def test_nobody_counts_without_a_match(engine_name: str) -> None:
+    with (
+        agent(SLEEPER, 10) as sleeper,
+        Session([Selector.parse("comm:at-nobody")], engine=engine_name) as session,
+    ):
         sleeper.hear()
         sleeper.poke()
         sleeper.hear()
@@ -145,9 +149,9 @@ def test_nobody_counts_without_a_match() -> None:
     assert wakeups(found) == {}
 
 
-def test_the_measuring_process_is_no_agent() -> None:
+def test_the_measuring_process_is_no_agent(engine_name: str) -> None:
     name = Path("/proc/self/comm").read_text().strip()
-    with Session([Selector.parse(f"comm:{name}")]) as session:
+    with Session([Selector.parse(f"comm:{name}")], engine=engine_name) as session:
         time.sleep(0.05)
         assert os.getpid() not in {load.tgid for load in session.read().agents}
 
@@ -218,12 +222,14 @@ def cgroup() -> Iterator[Path]:
     outer.rmdir()
 
 
-def test_a_cgroup_selects_what_is_below_it(cgroup: Path) -> None:
+def test_a_cgroup_selects_what_is_below_it(cgroup: Path, engine_name: str) -> None:
     with agent(SLEEPER, TURNS) as sleeper, agent(SLEEPER, TURNS) as outsider:
         sleeper.hear()
         outsider.hear()
         (cgroup / "cgroup.procs").write_text(str(sleeper.pid))
-        with Session([Selector.parse(f"cgroup:/{cgroup.parent.name}")]) as session:
+        with Session(
+            [Selector.parse(f"cgroup:/{cgroup.parent.name}")], engine=engine_name
+        ) as session:
             for process in (sleeper, outsider):
                 process.poke()
             for process in (sleeper, outsider):
@@ -245,9 +251,11 @@ def test_a_unit_is_the_cgroup_of_that_name(cgroup: Path) -> None:
         resolve([Selector.parse("unit:at-test.service")])
 
 
-def test_what_does_not_fit_is_lost_and_said() -> None:
+def test_what_does_not_fit_is_lost_and_said(engine_name: str) -> None:
     """Two agents, room for one."""
-    engine = BpfEngine(Filter(comms=(b"at-test-1", b"at-test-2")), {"agents": 1})
+    engine = BpfEngine(
+        Filter(comms=(b"at-test-1", b"at-test-2")), {"agents": 1}, backend=choose(engine_name)
+    )
     try:
         with agent(SLEEPER, 20, "at-test-1") as one, agent(SLEEPER, 20, "at-test-2") as two:
             one.hear()

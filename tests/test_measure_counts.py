@@ -112,8 +112,8 @@ def deltas(bench: Bench, load: Callable[[], None]) -> dict[Key, Delta]:
 
 
 @pytest.fixture
-def session() -> Iterator[Session]:
-    with Session() as opened:
+def session(engine_name: str) -> Iterator[Session]:
+    with Session(engine=engine_name) as opened:
         yield opened
 
 

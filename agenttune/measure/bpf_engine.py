@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The libbpf engine: prebuilt CO-RE programs on BTF raw tracepoints."""
+"""The engine: BPF programs on raw tracepoints, by libbpf or bcc."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pathlib import Path
 from agenttune.errors import HostError
 from agenttune.host.cpumask import CpuMask
 from agenttune.measure import layout, probes
+from agenttune.measure.backend import LIBBPF, Backend
 from agenttune.measure.engine import Counters
 from agenttune.measure.filter import Filter, in_initial_pid_namespace
-from agenttune.measure.libbpf import KernelTypes, Libbpf, Object, Program
+from agenttune.measure.libbpf import Libbpf, Program
 from agenttune.measure.measurement import Missing
 from agenttune.measure.readout import read_counters
 
 OBJECT = Path(__file__).parent / "objects" / "agent.bpf.o"
 
-_VMLINUX_BTF = Path("/sys/kernel/btf/vmlinux")
 _ONLINE = Path("/sys/devices/system/cpu/online")
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
 # include/uapi/linux/capability.h.
@@ -36,13 +36,18 @@ class _Window(Structure):
 class BpfEngine:
     """See Engine. `entries` overrides the maps' sizes, `path` the object file."""
 
-    name = "libbpf"
-
     def __init__(
-        self, chosen: Filter, entries: Mapping[str, int] | None = None, path: Path = OBJECT
+        self,
+        chosen: Filter,
+        entries: Mapping[str, int] | None = None,
+        path: Path = OBJECT,
+        backend: Backend = LIBBPF,
     ) -> None:
-        """Raises HostError: no libbpf, no BTF, no privilege, no object, or a refusal to load."""
-        check_host()
+        """Raises HostError: no libbpf, no privilege, no object, a refusal to load, or what the
+        backend needs (BTF; bcc with the kernel's headers)."""
+        check_host(backend)
+        self.name = backend.name
+        self._backend = backend
         self._closed_ns = 0
         self._misses_before = 0
         self._seed: Program | None = None
@@ -52,7 +57,7 @@ class BpfEngine:
             self._library = Libbpf()
             stack.callback(self._library.close)
             try:
-                self._object = Object(self._library, path)
+                self._object = backend.open(self._library, path)
                 stack.callback(self._object.close)
                 self._start(chosen, {**_map_sizes(), **(entries or {})})
             except OSError as error:
@@ -92,13 +97,13 @@ class BpfEngine:
 
     def _choose_programs(self, has_agents: bool) -> list[Program]:
         """Leave out what this kernel or this measurement has no use for."""
-        types = KernelTypes(self._library)
+        kernel = self._backend.kernel(self._library)
         try:
-            exact = types.percpu_symbols_resolve()
+            exact = kernel.percpu_symbols_resolve()
             wanted = probes.wanted(has_agents, probes.kernel_is_realtime())
-            tracepoints, missing = probes.split(wanted, types.has_tracepoint)
+            tracepoints, missing = probes.split(wanted, kernel.has_tracepoint)
         finally:
-            types.close()
+            kernel.close()
         self._missing += missing if exact else [*missing, probes.NO_PERCPU_SYMBOLS]
         loaded = []
         for program in self._object.programs():
@@ -133,13 +138,9 @@ class BpfEngine:
         )
 
 
-def check_host() -> None:
-    """Raises HostError where BPF programs cannot be loaded: no BTF, no privilege."""
-    if not _VMLINUX_BTF.exists():
-        raise HostError(
-            f"this kernel has no BTF ({_VMLINUX_BTF} is missing), and the libbpf engine needs it",
-            hint="Boot a kernel built with CONFIG_DEBUG_INFO_BTF=y.",
-        )
+def check_host(backend: Backend = LIBBPF) -> None:
+    """Raises HostError where BPF programs cannot be loaded."""
+    backend.check()
     status = Path("/proc/self/status").read_text()
     held = int(status.partition("CapEff:")[2].split()[0], 16)
     may_trace = held >> _CAP_BPF & 1 and held >> _CAP_PERFMON & 1

@@ -78,11 +78,12 @@ class Engine(Protocol):
         """Detach and free everything."""
 
 
-def open_engine(chosen: Filter) -> Engine:
-    """Attach the probes of the engine that fits this host; `chosen` says which tasks are agents.
+def open_engine(chosen: Filter, engine: str = "auto") -> Engine:
+    """Attach the probes of the engine that fits this host, or of the one that is asked for.
 
-    Raises HostError saying what the host lacks.
+    `chosen` says which tasks are agents. Raises HostError saying what the host lacks.
     """
+    from agenttune.measure.backend import choose
     from agenttune.measure.bpf_engine import BpfEngine
 
-    return BpfEngine(chosen)
+    return BpfEngine(chosen, backend=choose(engine))

@@ -51,12 +51,19 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_object__find_map_by_name": (c_void_p, (c_void_p, c_char_p)),
     "bpf_object__next_program": (c_void_p, (c_void_p, c_void_p)),
     "bpf_map__set_autocreate": (c_int, (c_void_p, ctypes.c_bool)),
+    "bpf_map__autocreate": (ctypes.c_bool, (c_void_p,)),
+    "bpf_object__next_map": (c_void_p, (c_void_p, c_void_p)),
+    "bpf_map__name": (c_char_p, (c_void_p,)),
+    "bpf_map__type": (c_int, (c_void_p,)),
+    "bpf_map__map_flags": (c_uint32, (c_void_p,)),
     "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint32)),
     "bpf_map__max_entries": (c_uint32, (c_void_p,)),
     "bpf_map__key_size": (c_uint32, (c_void_p,)),
     "bpf_map__value_size": (c_uint32, (c_void_p,)),
     "bpf_map__initial_value": (c_void_p, (c_void_p, POINTER(c_size_t))),
     "bpf_map__fd": (c_int, (c_void_p,)),
+    "bpf_map_create": (c_int, (c_int, c_char_p, *(c_uint32,) * 3, c_void_p)),
+    "bpf_map_freeze": (c_int, (c_int,)),
     "bpf_map_update_elem": (c_int, (c_int, c_void_p, c_void_p, c_uint64)),
     "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
     "bpf_map_delete_elem": (c_int, (c_int, c_void_p)),
@@ -64,9 +71,11 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_program__name": (c_char_p, (c_void_p,)),
     "bpf_program__section_name": (c_char_p, (c_void_p,)),
     "bpf_program__set_autoload": (c_int, (c_void_p, ctypes.c_bool)),
+    "bpf_program__autoload": (ctypes.c_bool, (c_void_p,)),
     "bpf_program__attach": (c_void_p, (c_void_p,)),
     "bpf_program__fd": (c_int, (c_void_p,)),
     "bpf_link__destroy": (c_int, (c_void_p,)),
+    "bpf_raw_tracepoint_open": (c_int, (c_char_p, c_int)),
     "bpf_prog_load": (c_int, (c_int, c_char_p, c_char_p, c_void_p, c_size_t, c_void_p)),
     "bpf_prog_test_run_opts": (c_int, (c_int, c_void_p)),
     "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
@@ -193,33 +202,36 @@ class Program:
 
     def __init__(self, library: Libbpf, pointer: int) -> None:
         self._library = library
-        self._pointer = pointer
+        self.pointer = pointer
         self.name: str = library.call("bpf_program__name", pointer).decode()
         section: str = library.call("bpf_program__section_name", pointer).decode()
         self.tracepoint = section.partition("/")[2]
 
     def leave_out(self) -> None:
         """Do not load this program. Only before Object.load()."""
-        self._library.check("bpf_program__set_autoload", self._pointer, False)
+        self._library.check("bpf_program__set_autoload", self.pointer, False)
+
+    def is_wanted(self) -> bool:
+        return bool(self._library.call("bpf_program__autoload", self.pointer))
 
     def attach(self) -> int:
         """Attach where the section says; OSError when the kernel refuses."""
-        return int(self._library.check("bpf_program__attach", self._pointer))
+        return int(self._library.check("bpf_program__attach", self.pointer))
 
     def recursion_misses(self) -> int:
         """Runs that the kernel skipped because this program already ran on the CPU."""
         info = ctypes.create_string_buffer(_PROG_INFO_SIZE)
         size = c_uint32(_PROG_INFO_SIZE)
-        self._library.check("bpf_obj_get_info_by_fd", self._fd(), info, byref(size))
+        self._library.check("bpf_obj_get_info_by_fd", self.fd(), info, byref(size))
         return int(c_uint64.from_buffer(info, _RECURSION_MISSES_OFFSET).value)
 
     def run_on(self, cpu: int) -> None:
         """Run a raw tracepoint program once on that CPU; OSError when it is offline."""
         options = _TestRunOpts(sz=sizeof(_TestRunOpts), flags=_BPF_F_TEST_RUN_ON_CPU, cpu=cpu)
-        self._library.check("bpf_prog_test_run_opts", self._fd(), byref(options))
+        self._library.check("bpf_prog_test_run_opts", self.fd(), byref(options))
 
-    def _fd(self) -> int:
-        return int(self._library.check("bpf_program__fd", self._pointer))
+    def fd(self) -> int:
+        return int(self._library.check("bpf_program__fd", self.pointer))
 
 
 class Map:
@@ -227,47 +239,51 @@ class Map:
 
     def __init__(self, library: Libbpf, pointer: int, cpus: int) -> None:
         self._library = library
-        self._pointer = pointer
+        self.pointer = pointer
         self._cpus = cpus
+        self.name: str = library.call("bpf_map__name", pointer).decode()
 
     def leave_out(self) -> None:
         """Do not make this map; no loaded program may use it. Only before Object.load()."""
-        self._library.check("bpf_map__set_autocreate", self._pointer, False)
+        self._library.check("bpf_map__set_autocreate", self.pointer, False)
+
+    def is_wanted(self) -> bool:
+        return bool(self._library.call("bpf_map__autocreate", self.pointer))
 
     def resize(self, entries: int) -> None:
         """Only before Object.load()."""
-        self._library.check("bpf_map__set_max_entries", self._pointer, entries)
+        self._library.check("bpf_map__set_max_entries", self.pointer, entries)
 
     def initial(self, shape: type[S]) -> S:
         """A global-data map's first value, to be filled in. Only before Object.load()."""
         size = c_size_t()
-        address = self._library.check("bpf_map__initial_value", self._pointer, byref(size))
+        address = self._library.check("bpf_map__initial_value", self.pointer, byref(size))
         _same_size(shape, size.value)
         return shape.from_address(address)
 
     def set(self, index: int, value: Structure) -> None:
         """Write an array's element."""
-        _same_size(type(value), self._number("value_size"))
+        _same_size(type(value), self.number("value_size"))
         key = c_uint32(index)
-        self._library.check("bpf_map_update_elem", self._fd(), byref(key), byref(value), 0)
+        self._library.check("bpf_map_update_elem", self.fd(), byref(key), byref(value), 0)
 
     def delete(self, key: Structure) -> None:
         """Take an entry out of a hash map; OSError when there is none."""
-        self._library.check("bpf_map_delete_elem", self._fd(), byref(key))
+        self._library.check("bpf_map_delete_elem", self.fd(), byref(key))
 
     def per_cpu(self, index: int, shape: type[S]) -> list[S]:
         """A per-CPU array's values at one index, by possible CPU."""
-        _same_size(shape, self._number("value_size"))
+        _same_size(shape, self.number("value_size"))
         values = (shape * self._cpus)()
         key = c_uint32(index)
-        self._library.check("bpf_map_lookup_elem", self._fd(), byref(key), values)
+        self._library.check("bpf_map_lookup_elem", self.fd(), byref(key), values)
         return list(values)
 
     def items(self, key_shape: type[S], value_shape: type[Any]) -> Iterator[tuple[S, Any]]:
         """A hash map's entries, in chunks that keep memory small."""
-        _same_size(key_shape, self._number("key_size"))
-        _same_size(value_shape, self._number("value_size"))
-        chunk = min(self._number("max_entries"), 64)
+        _same_size(key_shape, self.number("key_size"))
+        _same_size(value_shape, self.number("value_size"))
+        chunk = min(self.number("max_entries"), 64)
         token: Any = None
         while True:
             keys, values = (key_shape * chunk)(), (value_shape * chunk)()
@@ -276,7 +292,7 @@ class Map:
             try:
                 self._library.check(
                     "bpf_map_lookup_batch",
-                    self._fd(),
+                    self.fd(),
                     None if token is None else byref(token),
                     byref(next_token),
                     keys,
@@ -296,11 +312,12 @@ class Map:
             yield from zip(keys[: count.value], values[: count.value], strict=True)
             token = next_token
 
-    def _fd(self) -> int:
-        return int(self._library.check("bpf_map__fd", self._pointer))
+    def fd(self) -> int:
+        return int(self._library.check("bpf_map__fd", self.pointer))
 
-    def _number(self, what: str) -> int:
-        return int(self._library.call(f"bpf_map__{what}", self._pointer))
+    def number(self, what: str) -> int:
+        """The map's type, key_size, value_size, max_entries or map_flags."""
+        return int(self._library.call(f"bpf_map__{what}", self.pointer))
 
 
 class Object:
@@ -322,6 +339,11 @@ class Object:
         pointer = None
         while pointer := self._library.call("bpf_object__next_program", self._pointer, pointer):
             yield Program(self._library, pointer)
+
+    def maps(self) -> Iterator[Map]:
+        pointer = None
+        while pointer := self._library.call("bpf_object__next_map", self._pointer, pointer):
+            yield Map(self._library, pointer, self._cpus)
 
     def map(self, name: str) -> Map:
         pointer = self._library.check("bpf_object__find_map_by_name", self._pointer, name.encode())

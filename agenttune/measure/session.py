@@ -27,18 +27,22 @@ class Session:
     """Probes attached from entry to exit; the window opens at entry and closes once.
 
     `read()` gives the figures since then, at any time before the exit. `host` names the vectors;
-    without one every VectorLoad's key is None. Entry raises HostError and InputError.
+    without one every VectorLoad's key is None. `engine` is 'auto', 'libbpf' or 'bcc'. Entry raises
+    HostError and InputError.
     """
 
-    def __init__(self, selectors: Sequence[Selector] = (), host: Host | None = None) -> None:
+    def __init__(
+        self, selectors: Sequence[Selector] = (), host: Host | None = None, engine: str = "auto"
+    ) -> None:
         self._selectors = tuple(selectors)
         self._host = host
+        self._wanted = engine
         self._closed_ns: int | None = None
         self._squeezes_after: Mapping[int, int] | None = None
 
     def __enter__(self) -> Session:
         with ExitStack() as stack:
-            self._engine = open_engine(resolve(self._selectors))
+            self._engine = open_engine(resolve(self._selectors), self._wanted)
             stack.callback(self._engine.close)
             self._squeezes_before = _time_squeezes()
             self._opened_ns = time.monotonic_ns()
@@ -82,12 +86,13 @@ def measure(
     selectors: Sequence[Selector] = (),
     host: Host | None = None,
     stop: Callable[[], bool] = lambda: False,
+    engine: str = "auto",
 ) -> Measurement:
     """Measure for so long, or until `stop` says so; it is asked ten times a second.
 
     Raises HostError and InputError as Session does.
     """
-    with Session(selectors, host) as session:
+    with Session(selectors, host, engine) as session:
         _wait(seconds, stop)
         session.stop()
         return session.read()
