@@ -135,8 +135,7 @@ def step(  # noqa: F811
     made._name = name
     made._kind = kind
     made._word = word
-    made._deadline = deadline
-    made._budget = budget
+    made._limits = None if deadline is None and budget is None else (deadline, budget)
     made._owner = None
     made._cookies = None
     return made
@@ -163,15 +162,12 @@ class Step:
     id: its number in this process, 0 before the begin; the reports name it.
     """
 
-    __slots__ = (
-        "_budget", "_cookies", "_deadline", "_kind", "_name", "_outer", "_owner", "_word", "id",
-    )  # fmt: skip
+    __slots__ = ("_cookies", "_kind", "_limits", "_name", "_outer", "_owner", "_word", "id")
     id: int
     _name: Any
     _kind: Any
     _word: tuple[int, object]
-    _deadline: float | None
-    _budget: float | None
+    _limits: tuple[float | None, float | None] | None
     _owner: object | None
     _outer: Step | None
     _cookies: set[int] | None
@@ -188,11 +184,12 @@ class Step:
             self.id = step_id = _next_id()
             self._owner = _here.token
             _set_current(self)
-            if self._deadline is None and self._budget is None:
+            if self._limits is None:
                 _mark(_OPTION, self._word[0], step_id, 0, 0)
             else:
-                limits = _deadline_ns(self._deadline), _budget_us(self._budget)
-                _mark_with(_OPTION, self._word[0], step_id, *limits)
+                ahead, budget = self._limits
+                word = self._word[0]
+                _mark_with(_OPTION, word, step_id, _deadline_ns(ahead), _budget_us(budget))
         except Exception:
             pass
         return self
@@ -251,6 +248,10 @@ class Step:
             self._outer = _nearest_open(_current())
             _set_current(self)
 
+    def _again(self) -> Step:
+        deadline, budget = self._limits or (None, None)
+        return step(self._name, kind=self._kind, deadline=deadline, budget=budget)
+
     __enter__ = begin
 
     def __exit__(self, _kind: object, _error: object, _trace: object) -> None:
@@ -265,10 +266,9 @@ class Step:
     def __call__(self, function: F) -> F:
         """Decorates a function: every call, and every generator it makes, is a step."""
         try:
-            name = getattr(function, "__name__", None) if self._name is None else self._name
-            limits = {"deadline": self._deadline, "budget": self._budget}
-            make = functools.partial(step, name, kind=self._kind, **limits)
-            return _decorate(function, make)  # type: ignore[no-any-return]
+            model = self._again()
+            model._name = getattr(function, "__name__", None) if self._name is None else self._name
+            return _decorate(function, model._again)  # type: ignore[no-any-return]
         except Exception:
             return function
 
