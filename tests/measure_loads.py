@@ -18,7 +18,7 @@ COMM = "at-test-agent"
 
 # Each agent names itself, says 'ready', works for its argument's count of turns when told, and
 # says 'done'.
-_AGENT = """
+AGENT = """
 import ctypes, os, select, socket, sys, threading, time
 def rename(name):
     ctypes.CDLL(None).prctl(15, name.encode(), 0, 0, 0)
@@ -35,7 +35,7 @@ def listen():
 """
 
 SLEEPER = (
-    _AGENT
+    AGENT
     + """
 say("ready"); listen()
 for _ in range(count):
@@ -46,7 +46,7 @@ say("done"); listen()
 
 # Blocks on standard input, which the test writes to.
 PIPE_READER = (
-    _AGENT
+    AGENT
     + """
 say("ready"); listen()
 for _ in range(count):
@@ -56,7 +56,7 @@ say("done"); listen()
 )
 
 UDP_READER = (
-    _AGENT
+    AGENT
     + """
 receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 receiver.bind(("127.0.0.1", 0))
@@ -69,7 +69,7 @@ say("done"); listen()
 
 # Starts a thread inside the window; the thread gives itself the watched name.
 LATE_THREAD = (
-    _AGENT
+    AGENT
     + """
 rename("at-test-other")
 def work():
@@ -85,7 +85,7 @@ say("done"); listen()
 # Holds the CPU of its argument at real-time priority until it is told to stop, at most for the
 # 0.95 s per second that the kernel allows. Whoever listens to it must keep off that CPU.
 SPINNER = (
-    _AGENT
+    AGENT
     + """
 os.sched_setaffinity(0, {count})
 os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Probe block against /proc/diskstats."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from measure_loads import disk, read_disk
+from probe_loads import probing
+
+from agenttune.measure.probe_layout import ProbeName
+
+pytestmark = pytest.mark.bpf
+
+
+def reads_done() -> dict[str, int]:
+    """Completed reads by disk."""
+    lines = (line.split() for line in Path("/proc/diskstats").read_text().splitlines())
+    return {fields[2]: int(fields[3]) for fields in lines}
+
+
+def test_small_reads_are_the_kernels() -> None:
+    before = reads_done()
+    with probing(ProbeName.BLOCK) as probed:
+        begin = time.monotonic_ns()
+        read_disk(disk(), 200)
+        length_ns = time.monotonic_ns() - begin
+        probed.stop()
+    after = reads_done()
+    found = probed.times("read-latency")
+    name, reads = max(found.items(), key=lambda item: item[1].count)
+    assert 200 <= reads.count <= after[name] - before[name]
+    assert reads.total / reads.count < length_ns / 200
+    assert probed.coverage.lost == 0
+
+
+def test_a_size_limit_leaves_the_rest_to_a_count() -> None:
+    with probing(ProbeName.BLOCK, max_bytes=2048) as probed:
+        read_disk(disk(), 50)
+        probed.stop()
+    assert probed.count("requests above") >= 50
+    assert sum(each.count for each in probed.times("read-latency").values()) < 50
+
+
+def test_writes_are_kept_apart() -> None:
+    assert disk().is_dir(), "this test needs /var/tmp on a disk"
+    with probing(ProbeName.BLOCK) as probed:
+        write_files(disk(), 20)
+        probed.stop()
+    assert sum(each.count for each in probed.times("write-latency").values()) >= 20
+
+
+def write_files(folder: Path, count: int) -> None:
+    file = folder / f"at-test-{os.getpid()}"
+    try:
+        with file.open("wb", buffering=0) as target:
+            for _ in range(count):
+                target.write(bytes(4096))
+                os.fsync(target.fileno())
+    finally:
+        file.unlink(missing_ok=True)
