@@ -91,32 +91,43 @@ enum at_object {
 
 #define AT_LEGS 4
 
+/* `point`, or `end` where the chain has no such point (0). */
+AT_INLINE __u64 at_point(__u64 point, __u64 end)
+{
+	return point + (end & at_sign(point - 1));
+}
+
+/* `other` when it comes after `point`, else `end`; of two at once, the `later` one comes after. */
+AT_INLINE __u64 at_point_after(__u64 point, __u64 other, int later, __u64 end)
+{
+	__u64 after = at_sign(point - other - later);
+
+	return (other & after) | (end & ~after);
+}
+
 /*
- * Blocked time from `out_ns` to `end`, the waking, split at the chain: each point of the chain begins a
- * leg that lasts to the next point. The parts sum to the blocked time exactly.
+ * Blocked time from `out_ns` to `end`, the waking, split at the chain: each point of the chain
+ * begins a leg that lasts to the next point. The parts sum to the blocked time exactly.
  */
 AT_INLINE void at_split_blocked(const struct at_cause *cause, __u64 out_ns, __u64 end,
 				__u64 *buckets)
 {
-	__u64 first = end;
-	__u64 points[AT_LEGS] = { cause->irq_ns, cause->raise_ns, cause->entry_ns,
-				  cause->thread_ns };
+	__u64 first = end, points[AT_LEGS];
 	__u32 index, other;
 
+	points[0] = at_point(cause->irq_ns, end);
+	points[1] = at_point(cause->raise_ns, end);
+	points[2] = at_point(cause->entry_ns, end);
+	points[3] = at_point(cause->thread_ns, end);
 	for (index = 0; index < AT_LEGS; index++)
-		if (points[index] && points[index] < first)
-			first = points[index];
+		first = at_lesser(first, points[index]);
 	buckets[AT_EXTERNAL] += at_overlap(out_ns, end, out_ns, first);
 	for (index = 0; index < AT_LEGS; index++) {
 		__u64 next = end;
 
-		if (!points[index])
-			continue;
 		for (other = 0; other < AT_LEGS; other++)
-			if (points[other] < next &&
-			    (points[other] > points[index] ||
-			     (points[other] == points[index] && other > index)))
-				next = points[other];
+			next = at_lesser(next, at_point_after(points[index], points[other],
+							      other > index, end));
 		buckets[AT_CHAIN_HARDIRQ + index] +=
 			at_overlap(out_ns, end, points[index], next);
 	}
