@@ -29,7 +29,7 @@ static __always_inline void socket_ready(const struct sock *socket)
 	if (!done.subject)
 		return;
 	ready = at_lookup(bound, &done.subject);
-	if (!ready)
+	if (!ready || !ready->cookie)
 		return;
 	at_chain_now(&core->frames, 0, &ready->chain);
 	ready->ready_ns = done.done_ns;

@@ -48,13 +48,16 @@ static __always_inline struct at_stamp stable_stamp(const volatile struct at_cpu
 	return stamp;
 }
 
-static __always_inline bool runs_ksoftirqd(void)
+static __always_inline bool is_ksoftirqd(struct task_struct *task)
 {
-	struct task_struct *task = at_current();
-
 	/* "ksoftirq" as a little-endian number. */
 	return AT_READ(task, task_struct, flags) & AT_PF_KTHREAD &&
 	       AT_READ_WORD(task, task_struct, comm, 0) == 0x71726974666f736bULL;
+}
+
+static __always_inline bool runs_ksoftirqd(void)
+{
+	return is_ksoftirqd(at_current());
 }
 
 #endif

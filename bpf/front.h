@@ -13,7 +13,8 @@
  * Threads    at_thread_get, at_thread_make: one value for each thread.
  * Ring       at_ring_reserve, at_ring_submit, at_ring_discard, at_ring_output.
  * Fields     AT_READ and its kin read the structs that kernel.h declares.
- * Programs   AT_PROGRAM(name, tracepoint), AT_RUN_ONCE(name); AT_ARG(n, type) in their bodies.
+ * Programs   AT_PROGRAM(name, tracepoint), AT_KPROBE(name, function), AT_RUN_ONCE(name);
+ *            AT_ARG(n, type) in their bodies: argument, 64-bit word of pt_regs.
  */
 #ifndef AGENTTUNE_FRONT_H
 #define AGENTTUNE_FRONT_H

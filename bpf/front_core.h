@@ -149,6 +149,9 @@ static __always_inline __u16 at_softirqs_pending(void)
 #define AT_PROGRAM(name, tracepoint)                                                               \
 	SEC("tp_btf/" #tracepoint)                                                                 \
 	int name(unsigned long long *ctx)
+#define AT_KPROBE(name, function)                                                                  \
+	SEC("kprobe/" #function)                                                                   \
+	int name(unsigned long long *ctx)
 #define AT_RUN_ONCE(name)                                                                          \
 	SEC("raw_tp")                                                                              \
 	int name(void *ctx)

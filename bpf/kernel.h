@@ -111,7 +111,12 @@ struct AT_KERNEL(io_uring_cqe) {
 	__u64 user_data;
 };
 
+struct AT_KERNEL(thread_info) {
+	__u32 cpu; /* since v5.16, with CONFIG_THREAD_INFO_IN_TASK: bcf9033e5449 */
+};
+
 struct AT_KERNEL(task_struct) {
+	struct AT_KERNEL(thread_info) thread_info;
 	unsigned int flags;
 	unsigned int __state; /* since v5.14: 2f064a59a11f */
 	unsigned char throttled; /* since v6.18, with CONFIG_CFS_BANDWIDTH: throttled itself, not its group */

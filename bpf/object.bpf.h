@@ -15,6 +15,10 @@
 
 /* x86-64's struct pt_regs (arch/x86/include/asm/ptrace.h) in 64-bit words. */
 #define AT_REGISTER_WORDS 21
+#define AT_REGISTER_R10 7
+#define AT_REGISTER_R8 9
+#define AT_REGISTER_DX 12
+#define AT_REGISTER_SI 13
 #define AT_REGISTER_DI 14
 #define AT_REGISTER_ORIG_AX 15
 #define AT_REGISTER_CS 17

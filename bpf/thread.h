@@ -35,6 +35,16 @@ struct at_step {
 	__u16 flags;
 };
 
+/* The search for a wait's slot. In memory, or a verifier follows each of its results apart. */
+struct at_search {
+	__u64 least_ns;
+	__u64 least_older_ns;
+	__u32 found;
+	__u32 older;
+	__u32 newer;
+	__u32 pad;
+};
+
 /*
  * The thread's CPU writes everything but `wake`, which belongs to the waker from switch-out to
  * switch-in. total_ns covers all time since the thread was first seen up to `since` (when it runs)
@@ -67,6 +77,7 @@ struct at_thread {
 	struct at_majority stolen_softirq;
 	struct at_majority stolen_hardirq;
 	struct at_wake wake;
+	struct at_search search;
 	struct at_wait waits[AT_WAITS];
 	struct at_step steps[AT_STEPS];
 };
@@ -243,26 +254,32 @@ AT_INLINE void at_thread_wakeup(struct at_thread *thread, const struct at_cpu *t
  */
 AT_INLINE struct at_wait *at_wait_slot(struct at_thread *thread, __u64 wait_ns)
 {
-	__u64 least_ns = wait_ns, least_older_ns = AT_UNKNOWN;
-	__u32 index, found = AT_WAITS, older = AT_WAITS, newer = 0;
+	volatile struct at_search *search = &thread->search;
+	__u32 index, found;
 
+	search->least_ns = wait_ns;
+	search->least_older_ns = AT_UNKNOWN;
+	search->found = AT_WAITS;
+	search->older = AT_WAITS;
+	search->newer = 0;
 	for (index = 0; index < AT_WAITS; index++) {
 		const struct at_wait *wait = &thread->waits[index];
 		__u64 ns = wait->in_ns > thread->oldest_step_ns ? wait->in_ns - wait->out_ns : 0;
 
-		if (ns < least_ns) {
-			least_ns = ns;
-			found = index;
+		if (ns < search->least_ns) {
+			search->least_ns = ns;
+			search->found = index;
 		}
 		if (wait->in_ns > thread->newest_step_ns) {
-			newer++;
-		} else if (ns < least_older_ns) {
-			least_older_ns = ns;
-			older = index;
+			search->newer++;
+		} else if (ns < search->least_older_ns) {
+			search->least_older_ns = ns;
+			search->older = index;
 		}
 	}
-	if (found >= AT_WAITS && newer < AT_WAITS / 2)
-		found = older;
+	found = search->found;
+	if (found >= AT_WAITS && search->newer < AT_WAITS / 2)
+		found = search->older;
 	if (found >= AT_WAITS)
 		return 0;
 	return &thread->waits[at_bounded(found, AT_WAITS)];

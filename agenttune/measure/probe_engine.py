@@ -30,8 +30,6 @@ from agenttune.measure.probes import Probe
 
 OBJECT = Path(__file__).parent / "objects" / "probe.bpf.o"
 
-# Maps of the headers that `measure` and the probes share, which only `measure` uses.
-_FOREIGN_MAPS = ("states", "archs", "softirqs", "wakeups", "irqs", "napis", "agents", "threads")
 # x86-64 number of membarrier(2); MEMBARRIER_CMD_GLOBAL waits for synchronize_rcu(), so that no
 # program that began before it still runs (kernel/sched/membarrier.c, v6.12).
 _SYS_MEMBARRIER, _MEMBARRIER_CMD_GLOBAL = 324, 1
@@ -128,8 +126,6 @@ class ProbeEngine:
         self._object = Object(self._library, OBJECT)
         stack.callback(self._object.close)
         loaded = self._choose_programs(probe, function)
-        for name in _FOREIGN_MAPS:
-            self._object.map(name).leave_out()
         sizes = {"samples": entries, "requests": 16384, "cgroups": 8192}
         for name, size in sizes.items():
             self._object.map(name).resize(size)

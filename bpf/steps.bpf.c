@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The programs of `agenttune steps`: interrupts, wakings, switches and marks into the core.
+ *
+ * The arguments used here are the same in v6.1, v6.12 and v6.18; sched_switch's prev_state, which
+ * moved around v5.18 (9c2136be0878), comes after them. A program named *_exact reads the kernel's
+ * per-CPU variables; it replaces the one without the suffix on kernels whose symbol table has them
+ * (CONFIG_KALLSYMS_ALL).
+ */
+#include "front.h"
+#include "core.bpf.h"
+#include "chain.bpf.h"
+#include "thread.bpf.h"
+#include "complete.bpf.h"
+#include "syscall.bpf.h"
+#include "mark.bpf.h"
+
+AT_PROGRAM(irq_handler_entry, irq_handler_entry)
+{
+	enter_hardirq(AT_ARG(0, int));
+	return 0;
+}
+
+AT_PROGRAM(irq_handler_exit, irq_handler_exit)
+{
+	exit_hardirq(AT_ARG(0, int));
+	return 0;
+}
+
+#define ARCH_INTERRUPT(name, arch)                                                                 \
+	AT_PROGRAM(name##_entry, name##_entry)                                                     \
+	{                                                                                          \
+		enter_hardirq(AT_ARCH_ID + arch);                                                  \
+		return 0;                                                                          \
+	}                                                                                          \
+	AT_PROGRAM(name##_exit, name##_exit)                                                       \
+	{                                                                                          \
+		exit_hardirq(AT_ARCH_ID + arch);                                                   \
+		return 0;                                                                          \
+	}
+
+ARCH_INTERRUPT(local_timer, AT_LOC)
+ARCH_INTERRUPT(reschedule, AT_RES)
+ARCH_INTERRUPT(call_function, AT_CAL)
+ARCH_INTERRUPT(call_function_single, AT_CAL_SINGLE)
+ARCH_INTERRUPT(irq_work, AT_IWI)
+
+AT_PROGRAM(softirq_raise, softirq_raise)
+{
+	raise_softirq(AT_ARG(0, __u32), false);
+	return 0;
+}
+
+AT_PROGRAM(softirq_raise_exact, softirq_raise)
+{
+	raise_softirq(AT_ARG(0, __u32), true);
+	return 0;
+}
+
+AT_PROGRAM(softirq_entry, softirq_entry)
+{
+	enter_softirq(AT_ARG(0, __u32));
+	return 0;
+}
+
+AT_PROGRAM(softirq_exit, softirq_exit)
+{
+	exit_softirq(AT_ARG(0, __u32));
+	return 0;
+}
+
+AT_PROGRAM(sched_waking, sched_waking)
+{
+	begin_waking(AT_ARG(0, struct task_struct *), false);
+	return 0;
+}
+
+AT_PROGRAM(sched_waking_exact, sched_waking)
+{
+	begin_waking(AT_ARG(0, struct task_struct *), true);
+	return 0;
+}
+
+AT_PROGRAM(sched_wakeup, sched_wakeup)
+{
+	end_waking(AT_ARG(0, struct task_struct *));
+	return 0;
+}
+
+AT_PROGRAM(sched_switch, sched_switch)
+{
+	switch_threads(AT_ARG(1, struct task_struct *), AT_ARG(2, struct task_struct *),
+		       AT_ARG(0, bool));
+	return 0;
+}
+
+AT_PROGRAM(sched_process_exit, sched_process_exit)
+{
+	forget_steps();
+	return 0;
+}
+
+/* Since v6.14 (57fbad15c2ee). */
+AT_PROGRAM(task_prctl_unknown, task_prctl_unknown)
+{
+	struct at_mark mark = { AT_ARG(1, __u64), AT_ARG(2, __u64), AT_ARG(3, __u64),
+				AT_ARG(4, __u64) };
+
+	if (AT_ARG(0, int) == AT_MARK)
+		take_mark(&mark);
+	return 0;
+}
+
+/* Not fentry: its programs can be preempted, and a mark must not be. */
+AT_KPROBE(prctl_mark, __x64_sys_prctl)
+{
+	/* struct pt_regs (arch/x86/include/asm/ptrace.h), from r10 to di. */
+	__u64 registers[AT_REGISTER_DI - AT_REGISTER_R10 + 1];
+	const __u64 *words = AT_ARG(AT_REGISTER_DI, const __u64 *);
+	struct at_mark mark;
+
+	if (bpf_probe_read_kernel(registers, sizeof(registers), words + AT_REGISTER_R10))
+		return 0;
+	mark.word = registers[AT_REGISTER_SI - AT_REGISTER_R10];
+	mark.step_id = registers[AT_REGISTER_DX - AT_REGISTER_R10];
+	mark.third = registers[0];
+	mark.budget_us = registers[AT_REGISTER_R8 - AT_REGISTER_R10];
+	if ((__u32)registers[AT_REGISTER_DI - AT_REGISTER_R10] == AT_MARK)
+		take_mark(&mark);
+	return 0;
+}
+
+AT_PROGRAM(sk_data_ready, sk_data_ready)
+{
+	socket_ready(AT_ARG(0, const struct sock *));
+	return 0;
+}
+
+AT_PROGRAM(block_rq_complete, block_rq_complete)
+{
+	request_done(AT_ARG(0, struct request *), AT_ARG(2, __u32));
+	return 0;
+}
+
+AT_PROGRAM(io_uring_complete, io_uring_complete)
+{
+	uring_done(AT_ARG(2, __u64));
+	return 0;
+}
+
+AT_PROGRAM(sys_enter, sys_enter)
+{
+	enter_syscall();
+	return 0;
+}
+
+AT_PROGRAM(sys_exit, sys_exit)
+{
+	leave_syscall();
+	return 0;
+}
+
+AT_PROGRAM(page_fault_user, page_fault_user)
+{
+	count_fault();
+	return 0;
+}
+
+/* Run once on each CPU when the window opens: threads may run on without a switch. */
+AT_RUN_ONCE(seed)
+{
+	seed_core();
+	return 0;
+}
+
+AT_FORGET(threads)
+AT_FORGET(conduits)
+AT_LICENSE();
