@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The agent: one tool call after another, each timed."""
+"""The agent: one tool call after another, each timed and marked as a step."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import socket
 import time
 from pathlib import Path
 
+from agenttune import step
 from vm.scene.calls import CallLog
 from vm.scene.processes import become, say_ready
 from vm.scene.toolserver import PORT, REQUEST_BYTES, RESPONSE_BYTES
@@ -27,8 +28,9 @@ def run(server: str, log: CallLog, seconds: float) -> None:
         say_ready()
         while len(log) < log.capacity and time.monotonic_ns() < deadline_ns:
             started_ns = time.monotonic_ns()
-            tool.sendall(bytes(REQUEST_BYTES))
-            _await_answer(tool, poll)
+            with step("call-tool", kind="tool"):
+                tool.sendall(bytes(REQUEST_BYTES))
+                _await_answer(tool, poll)
             log.append(started_ns, time.monotonic_ns() - started_ns)
 
 

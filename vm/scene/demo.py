@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The demo, as vm/demo runs it in the guest: tune, compare, revert, audit."""
+"""The demo, as vm/demo runs it in the guest: tune, compare, revert, audit, explain."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from vm.lab.machine import AGENT_NIC, FLOOD_NIC
 from vm.scene.audit import differences, snapshot
 from vm.scene.calls import Summary, summarize
-from vm.scene.processes import SceneError
+from vm.scene.processes import SceneError, start, stop
 from vm.scene.scene import Cast, Scene, playing
 
 TREE = Path(__file__).resolve().parents[2]
@@ -26,6 +26,11 @@ MEASURE_SECONDS = 5.0
 # Long enough for the loop to settle after interrupts moved.
 SETTLE_SECONDS = 1.0
 ROUNDS = 3
+RECORD = "/tmp/steps.trace"
+STEPS_SECONDS = 12.0
+# The window opens some seconds after the verb starts, under emulation.
+HOG_AFTER_SECONDS = 10.0
+HOG_SECONDS = 0.2
 
 
 class DemoError(Exception):
@@ -68,6 +73,7 @@ def play(scene: Scene) -> None:
     say("The agent's round trips, in pairs of equal blocks")
     print(comparison(pairs), end="")
     audit(scene, untouched)
+    explain_one_step(scene)
 
 
 def first_round(scene: Scene, untouched: Mapping[str, str]) -> Pair:
@@ -99,6 +105,30 @@ def block(scene: Scene, name: str) -> Summary:
     if found is None:
         raise DemoError(f"the agent finished no call in {BLOCK_SECONDS:g} s")
     return found
+
+
+def explain_one_step(scene: Scene) -> None:
+    """A stall that the demo injects, found and named by `agenttune explain`."""
+    say("One slow step, explained")
+    if scene.flood is not None:
+        stop(scene.flood)
+    print(
+        f"The flood is over. Each call is a step, marked by the agent itself. While agenttune\n"
+        f"records steps, another process ('hog', SCHED_FIFO) takes CPU {AGENT_CPU} once,"
+        f" for {HOG_SECONDS * 1e3:.0f} ms."
+    )
+    hog = start("hog", "--cpu", AGENT_CPU, "--after", HOG_AFTER_SECONDS, "--seconds", HOG_SECONDS)
+    try:
+        agenttune(
+            "steps", "--agent", "comm:agent", "--seconds", str(STEPS_SECONDS), "--save", RECORD
+        )
+        output, _ = hog.communicate(timeout=30.0)
+    finally:
+        stop(hog)
+    print(f"\n  the hog's own clock: it held CPU {AGENT_CPU} for {int(output) / 1e6:.1f} ms")
+    explained = agenttune("explain", RECORD, "--slowest", "1")
+    if "hog" not in explained:
+        raise DemoError("the explanation does not name the hog")
 
 
 def comparison(pairs: Sequence[Pair]) -> str:
