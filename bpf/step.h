@@ -58,7 +58,8 @@ AT_INLINE struct at_counts at_counted(struct at_counts now, struct at_counts bas
 
 AT_INLINE void at_note_open(struct at_thread *thread)
 {
-	__u64 oldest_ns = AT_UNKNOWN, newest_ns = 0;
+	/* at_lesser() takes numbers below 2^63. */
+	__u64 oldest_ns = AT_UNKNOWN >> 1, newest_ns = 0;
 	__u32 index, open = 0;
 
 	for (index = 0; index < AT_STEPS; index++)
