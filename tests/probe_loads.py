@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
-from measure_loads import AGENT, COMM
+from measure_loads import AGENT, COMM, disk
 
 from agenttune.host.selector import Selector
 from agenttune.measure.filter import resolve
@@ -46,6 +48,23 @@ class Probed:
 
 
 @contextlib.contextmanager
+def disk_file(size: int) -> Iterator[Path]:
+    """So many bytes to read from a real disk: a file on it, or the disk itself."""
+    found = disk()
+    if not found.is_dir():
+        yield found
+        return
+    file = found / f"at-test-{os.getpid()}"
+    try:
+        with file.open("wb", buffering=0) as target:
+            target.write(bytes(size))
+            os.fsync(target.fileno())
+        yield file
+    finally:
+        file.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
 def probing(
     name: ProbeName, selectors: Sequence[Selector] = (), max_bytes: int = DEFAULT_MAX_BYTES
 ) -> Iterator[Probed]:
@@ -71,18 +90,17 @@ say("done"); listen()
 """
 )
 
-# Reads `count` pages of a cold file through a mapping; says its major and all its faults.
+# Reads `count` pages of a file or disk, all cold, through a mapping; says its major and all faults.
 COLD_READER = (
     AGENT
     + """
-import mmap, resource, tempfile
+import mmap, resource
 def faults():
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_majflt, usage.ru_majflt + usage.ru_minflt
-file = tempfile.TemporaryFile(dir="/var/tmp")
-file.write(os.urandom(count << 16)); file.flush(); os.fsync(file.fileno())
-os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-pages = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+fd = os.open("{place}", os.O_RDONLY)
+os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+pages = mmap.mmap(fd, count << 16, prot=mmap.PROT_READ)
 pages.madvise(mmap.MADV_RANDOM)
 say("ready"); listen()
 before = faults()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from measure_loads import COMM, PIPE_READER, SLEEPER, agent, disk, loopback, read_disk, timers
-from probe_loads import BY_COMM, DISK_READER, probing
+from probe_loads import BY_COMM, DISK_READER, disk_file, probing
 
 from agenttune.host.counters import parse_rows
 from agenttune.measure.probe_layout import ProbeName
@@ -94,20 +94,12 @@ def test_a_partners_waking_is_no_interrupts() -> None:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
-    """A MiB to read from a real disk: a file, or the disk itself."""
-    found = disk()
-    if not found.is_dir():
-        yield found
-        return
-    file = found / f"at-test-{tmp_path.name}"
-    file.write_bytes(bytes(1 << 20))
-    yield file
-    file.unlink()
+def script() -> Iterator[str]:
+    with disk_file(1 << 20) as place:
+        yield DISK_READER.replace("{place}", str(place))
 
 
-def test_a_disks_interrupt_is_tied_to_its_reader(place: Path) -> None:
-    script = DISK_READER.replace("{place}", str(place))
+def test_a_disks_interrupt_is_tied_to_its_reader(script: str) -> None:
     with agent(script, TURNS) as reader, probing(ProbeName.IRQ_TO_RUN, BY_COMM) as probed:
         reader.hear()
         begin = time.monotonic_ns()

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 from measure_loads import COMM, SLEEPER, agent
-from probe_loads import BY_COMM, COLD_READER, SLOW_FAULTER, SYSCALLER, Probed, probing
+from probe_loads import (
+    BY_COMM,
+    COLD_READER,
+    SLOW_FAULTER,
+    SYSCALLER,
+    Probed,
+    disk_file,
+    probing,
+)
 
 from agenttune.host.selector import Selector
 from agenttune.measure.histogram import bucket_bounds
@@ -95,7 +103,9 @@ def test_a_slow_fault_is_as_long_as_it_was_made() -> None:
 
 
 def test_faults_on_a_cold_file_are_the_kernels_major_faults() -> None:
-    probed, said = run_agent(COLD_READER, 100, ProbeName.FAULT)
+    with disk_file(100 << 16) as place:
+        script = COLD_READER.replace("{place}", str(place))
+        probed, said = run_agent(script, 100, ProbeName.FAULT)
     major, every = map(int, said.split())
     metric = "fault-wait" if waits(probed) else "major-fault-time"
     timed = probed.times(metric)[COMM].count

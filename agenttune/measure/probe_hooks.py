@@ -83,7 +83,8 @@ HOOKS = {
             "near: the note's approximation, from the last device interrupt's exit on the CPU where"
             " the agent runs, whatever woke it.",
             "exact: from the exit of the interrupt that began the chain to the agent's waking, on"
-            " whatever CPU it came.",
+            " whatever CPU it came. A chain begins anew at another CPU's function call (CAL), and"
+            " ends at a workqueue's worker, which serves many.",
         ),
     ),
 }
