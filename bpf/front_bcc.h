@@ -3,8 +3,8 @@
  * bcc's side of front.h: bcc compiles and loads; its map syntax and its rewriting are not used.
  *
  * agenttune/measure/bcc.py makes the maps that the libbpf object declares and gives each one's
- * descriptor as AT_FD_<name>; and each field of kernel.h's structs as AT_OFF_<type>__<field>, -1
- * where the kernel has none.
+ * descriptor as AT_FD_<name>; and each field of kernel.h's structs as AT_OFF_<type>__<field>,
+ * far below 0 where the kernel has none.
  */
 #ifndef AGENTTUNE_FRONT_BCC_H
 #define AGENTTUNE_FRONT_BCC_H
@@ -97,9 +97,13 @@ static long (*at_ring_output_in)(void *map, const void *data, __u64 size,
 
 #define AT_OFFSET(type, field) AT_OFF_##type##__##field
 #define AT_FIELD(type, field) (((struct at_kernel_##type *)0)->field)
+/* No helper has this number: the verifier refuses what reads a field that the kernel lacks. */
+static void (*at_no_such_field)(void) = (void *)0x7fffffff;
 #define AT_READ_AT(pointer, offset, like)                                                          \
 	({                                                                                         \
 		__typeof__(like) value_ = 0;                                                       \
+		if ((offset) < 0)                                                                  \
+			at_no_such_field();                                                        \
 		bpf_probe_read_kernel(&value_, sizeof(value_),                                     \
 				      (const char *)(pointer) + (offset));                         \
 		value_;                                                                            \
@@ -117,7 +121,12 @@ static long (*at_ring_output_in)(void *map, const void *data, __u64 size,
 	AT_READ_AT(pointer, AT_OFFSET(type, field) + (index) * sizeof(AT_FIELD(type, field)[0]),   \
 		   AT_FIELD(type, field)[0])
 #define AT_COPY(target, size, pointer, type, field)                                                \
-	bpf_probe_read_kernel(target, size, (const char *)(pointer) + AT_OFFSET(type, field))
+	({                                                                                         \
+		if (AT_OFFSET(type, field) < 0)                                                    \
+			at_no_such_field();                                                        \
+		bpf_probe_read_kernel(target, size,                                                \
+				      (const char *)(pointer) + AT_OFFSET(type, field));           \
+	})
 #define AT_HAS(type, field) (AT_OFFSET(type, field) >= 0)
 
 static __always_inline struct task_struct *at_current(void)

@@ -5,17 +5,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from agenttune.errors import HostError, InputError
-from agenttune.measure import backend, bcc_compiler
+from agenttune.measure import backend, bcc_compiler, bcc_kernel
 from agenttune.measure.backend import BCC, LIBBPF, choose
 from agenttune.measure.bpf_engine import BpfEngine
 from agenttune.measure.btf import Field, declared_fields, offsets
 from agenttune.measure.filter import Filter
+from agenttune.measure.kprobe import attach_kprobe
 from agenttune.measure.libbpf import KernelTypes, Libbpf
 
 ROOT = Path(__file__).parent.parent
@@ -122,3 +123,26 @@ def test_closing_leaves_no_descriptor(bcc_here: None) -> None:
     assert len(descriptors()) > len(before) + 10
     engine.close()
     assert descriptors() == before
+
+
+@pytest.mark.bpf
+def test_reading_an_absent_field_is_refused(
+    bcc_here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_tgid(types: KernelTypes, fields: tuple[Field, ...]) -> Mapping[Field, int | None]:
+        return {**offsets(types, fields), Field("task_struct", "tgid"): None}
+
+    monkeypatch.setattr(bcc_kernel, "offsets", without_tgid)
+    with pytest.raises(HostError, match=r"(?s)refused the BPF program sched_.*invalid func"):
+        BpfEngine(Filter(comms=(b"at-nobody",)), backend=BCC)
+
+
+@pytest.mark.bpf
+def test_a_kprobe_is_attached_until_its_descriptor_is_closed(tmp_path: Path) -> None:
+    """A kernel without kprobes says so."""
+    if not Path("/sys/bus/event_source/devices/kprobe").exists():
+        with pytest.raises(OSError, match="kprobe"):
+            attach_kprobe("__x64_sys_prctl", -1)
+        return
+    with pytest.raises(OSError, match="no_such_function"):
+        attach_kprobe("no_such_function", -1)

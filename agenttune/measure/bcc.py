@@ -28,6 +28,7 @@ from pathlib import Path
 
 from agenttune.errors import HostError
 from agenttune.measure import bcc_compiler, bcc_kernel
+from agenttune.measure.kprobe import attach_kprobe
 from agenttune.measure.libbpf import Libbpf, Map, Object, Program
 
 # enum bpf_map_type, include/uapi/linux/bpf.h.
@@ -38,10 +39,12 @@ _BPF_F_RDONLY_PROG = 1 << 7
 _PLACEHOLDER = 0x41540000
 # BPF_LD | BPF_IMM | BPF_DW; BPF_PSEUDO_MAP_FD and BPF_PSEUDO_MAP_VALUE.
 _LOAD_64, _MAP_SOURCES = 0x18, (1, 2)
-_RAW_TRACEPOINT = 17
+# enum bpf_prog_type.
+_KPROBE, _RAW_TRACEPOINT = 2, 17
 _LOG_SIZE = 1 << 18
-# Threads whose state fits at a time; made before loading, as a probe may not always allocate.
-THREADS = 16384
+# Threads whose state fits at a time, within so many bytes: made before loading, as a probe may not
+# always allocate.
+_THREADS, _THREAD_BYTES = 16384, 16 << 20
 # The installed package's sources; a source tree has them in bpf/.
 _SOURCES = (Path(__file__).parent / "bpf", Path(__file__).parents[2] / "bpf")
 # When the kernel frees a task; its tracepoint's only argument is the task.
@@ -149,14 +152,16 @@ class BccObject(Object):
             {**macros, **{f"AT_FD_{name}": str(place) for name, place in places.items()}},
         )
         fds = {place: self._fds[name] for name, place in places.items()}
-        wanted = [program.name for program in programs if program.is_wanted()]
-        for name in (*wanted, *forgetting):
-            self._load_program(name, _with_descriptors(code[name], fds))
+        kinds = {program.name: program.kind for program in programs if program.is_wanted()}
+        for name in (*kinds, *forgetting):
+            kind = _KPROBE if kinds.get(name) == "kprobe" else _RAW_TRACEPOINT
+            self._load_program(name, kind, _with_descriptors(code[name], fds))
         for name in forgetting:
-            self._open_tracepoint(_TASK_FREED, self._program_fds[name])
+            self._keep_link(self._raw_tracepoint(_TASK_FREED, self._program_fds[name]))
 
     def attach(self, program: Program) -> None:
-        self._open_tracepoint(program.tracepoint, program.fd())
+        attach = attach_kprobe if program.kind == "kprobe" else self._raw_tracepoint
+        self._keep_link(attach(program.tracepoint, program.fd()))
 
     def close(self) -> None:
         self._stack.close()
@@ -185,7 +190,8 @@ class BccObject(Object):
         number, flags = declared.number, declared.number("map_flags")
         entries = number("max_entries")
         if kind == _TASK_STORAGE:
-            kind, entries, flags = _HASH, entries or THREADS, flags & ~_BPF_F_NO_PREALLOC
+            kind, flags = _HASH, flags & ~_BPF_F_NO_PREALLOC
+            entries = entries or min(_THREADS, _THREAD_BYTES // number("value_size"))
         return self._create(
             kind, declared.name, number("key_size"), number("value_size"), entries, flags
         )
@@ -209,11 +215,11 @@ class BccObject(Object):
         self._fds[name] = fd
         self._stack.callback(os.close, fd)
 
-    def _load_program(self, name: str, code: bytes) -> None:
+    def _load_program(self, name: str, kind: int, code: bytes) -> None:
         log = create_string_buffer(_LOG_SIZE)
         options = _LoadOptions(sz=sizeof(_LoadOptions), log_size=_LOG_SIZE, log_buf=addressof(log))
         short = name.encode()[:15]
-        arguments = (_RAW_TRACEPOINT, short, b"GPL", code, len(code) // 8, byref(options))
+        arguments = (kind, short, b"GPL", code, len(code) // 8, byref(options))
         try:
             self._program_fds[name] = self._library.check("bpf_prog_load", *arguments)
         except OSError as error:
@@ -224,9 +230,12 @@ class BccObject(Object):
             ) from error
         self._stack.callback(os.close, self._program_fds[name])
 
-    def _open_tracepoint(self, tracepoint: str, program: int) -> None:
-        link = self._library.check("bpf_raw_tracepoint_open", tracepoint.encode(), program)
-        self._stack.callback(os.close, link)
+    def _raw_tracepoint(self, tracepoint: str, program: int) -> int:
+        arguments = (tracepoint.encode(), program)
+        return int(self._library.check("bpf_raw_tracepoint_open", *arguments))
+
+    def _keep_link(self, fd: int) -> None:
+        self._stack.callback(os.close, fd)
 
 
 def _macro_name(name: str) -> str:

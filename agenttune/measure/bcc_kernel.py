@@ -24,6 +24,8 @@ _PERCPU = {
     ),
 }
 _PERCPU_FIELDS = tuple(field for places in _PERCPU.values() for _, field in places if field)
+# An absent field's offset: negative also when an inner field's is added.
+_ABSENT = -(1 << 28)
 _PER_CPU_OFFSET = "__per_cpu_offset"
 
 
@@ -38,7 +40,7 @@ def macros(library: Libbpf, header: Path) -> Mapping[str, str]:
         found = offsets(types, fields)
     finally:
         types.close()
-    chosen = {field.macro: str(-1 if at is None else at) for field, at in found.items()}
+    chosen = {field.macro: str(_ABSENT if at is None else at) for field, at in found.items()}
     return {**chosen, **_percpu_macros(found)}
 
 

@@ -205,7 +205,8 @@ class Program:
         self.pointer = pointer
         self.name: str = library.call("bpf_program__name", pointer).decode()
         section: str = library.call("bpf_program__section_name", pointer).decode()
-        self.tracepoint = section.partition("/")[2]
+        # 'tp_btf', 'kprobe' or 'raw_tp', and what it attaches to; '' for what is only run.
+        self.kind, _, self.tracepoint = section.partition("/")
 
     def leave_out(self) -> None:
         """Do not load this program. Only before Object.load()."""
