@@ -3,34 +3,24 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
-from ctypes import Structure, c_uint32
 from pathlib import Path
 
 from agenttune.errors import HostError
-from agenttune.host.cpumask import CpuMask
 from agenttune.measure import layout, probes
-from agenttune.measure.backend import LIBBPF, Backend
+from agenttune.measure.backend import LIBBPF, Backend, Kernel
 from agenttune.measure.engine import Counters
 from agenttune.measure.filter import Filter, in_initial_pid_namespace
-from agenttune.measure.libbpf import Libbpf, Program
-from agenttune.measure.measurement import Missing
+from agenttune.measure.libbpf import Object
+from agenttune.measure.loaded import Loaded
 from agenttune.measure.readout import read_counters
 
 OBJECT = Path(__file__).parent / "objects" / "agent.bpf.o"
 
-_ONLINE = Path("/sys/devices/system/cpu/online")
-_LOCKDOWN = Path("/sys/kernel/security/lockdown")
 # include/uapi/linux/capability.h.
 _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 21, 38, 39
-
-
-class _Window(Structure):
-    _fields_ = (("open", c_uint32),)
 
 
 class BpfEngine:
@@ -47,95 +37,30 @@ class BpfEngine:
         backend needs (BTF; bcc with the kernel's headers)."""
         check_host(backend)
         self.name = backend.name
-        self._backend = backend
         self._closed_ns = 0
-        self._misses_before = 0
-        self._seed: Program | None = None
-        self._attached: list[Program] = []
-        self._missing: list[Missing] = []
-        with ExitStack() as stack:
-            self._library = Libbpf()
-            stack.callback(self._library.close)
-            try:
-                self._object = backend.open(self._library, path)
-                stack.callback(self._object.close)
-                self._start(chosen, {**_map_sizes(), **(entries or {})})
-            except OSError as error:
-                raise self._refusal(error) from error
-            self._stack = stack.pop_all()
+        sizes = {**_map_sizes(), **(entries or {})}
+
+        def choose(kernel: Kernel) -> probes.Hooks:
+            wanted = probes.wanted(bool(chosen), probes.kernel_is_realtime())
+            exact = kernel.percpu_symbols_resolve()
+            return probes.hooks(wanted, kernel.has_tracepoint, exact, seeded=bool(chosen))
+
+        self._loaded = Loaded(path, backend, choose, lambda maps: prepare(maps, sizes, chosen))
 
     def open_window(self) -> None:
-        self._misses_before = self._recursion_misses()
-        self._set_window(True)
-        if self._seed:
-            for cpu in CpuMask.parse_list(_ONLINE.read_text()):
-                _run_if_online(self._seed, cpu)
+        self._loaded.open_window()
 
     def close_window(self) -> None:
-        self._set_window(False)
+        self._loaded.close_window()
         self._closed_ns = time.monotonic_ns()
 
     def counters(self) -> Counters:
         now_ns = self._closed_ns or time.monotonic_ns()
-        misses = self._recursion_misses() - self._misses_before
-        return read_counters(self._object, now_ns, misses, tuple(self._missing))
+        misses = self._loaded.recursion_misses()
+        return read_counters(self._loaded.object, now_ns, misses, tuple(self._loaded.missing))
 
     def close(self) -> None:
-        self._stack.close()
-
-    def _start(self, chosen: Filter, entries: Mapping[str, int]) -> None:
-        loaded = self._choose_programs(bool(chosen))
-        for name, size in entries.items():
-            self._object.map(name).resize(size)
-        fill_params(self._object.map(".rodata.params").initial(layout.Params), chosen)
-        self._object.load()
-        for program in loaded:
-            self._attach(program)
-
-    def _set_window(self, opened: bool) -> None:
-        self._object.map(".data.window").set(0, _Window(opened))
-
-    def _choose_programs(self, has_agents: bool) -> list[Program]:
-        """Leave out what this kernel or this measurement has no use for."""
-        kernel = self._backend.kernel(self._library)
-        try:
-            exact = kernel.percpu_symbols_resolve()
-            wanted = probes.wanted(has_agents, probes.kernel_is_realtime())
-            tracepoints, missing = probes.split(wanted, kernel.has_tracepoint)
-        finally:
-            kernel.close()
-        self._missing += missing if exact else [*missing, probes.NO_PERCPU_SYMBOLS]
-        loaded = []
-        for program in self._object.programs():
-            if program.name == probes.SEED and has_agents:
-                self._seed = program
-            elif probes.program_is_wanted(program.name, program.tracepoint, tracepoints, exact):
-                loaded.append(program)
-            else:
-                program.leave_out()
-        return loaded
-
-    def _attach(self, program: Program) -> None:
-        try:
-            self._object.attach(program)
-        except OSError as error:
-            reason = f"the kernel refused it: {error.strerror}"
-            consequence = probes.consequence(program.tracepoint)
-            self._missing.append(Missing(program.tracepoint, reason, consequence))
-        else:
-            self._attached.append(program)
-
-    def _recursion_misses(self) -> int:
-        return sum(program.recursion_misses() for program in self._attached)
-
-    def _refusal(self, error: OSError) -> HostError:
-        hint = "Report this with the lines above and the output of: uname -a"
-        if _LOCKDOWN.exists() and "[confidentiality]" in _LOCKDOWN.read_text():
-            hint = "Kernel lockdown is 'confidentiality', which forbids BPF; boot without it."
-        return HostError(
-            f"the kernel refused the BPF programs ({error.strerror}):\n{self._library.log_tail()}",
-            hint=hint,
-        )
+        self._loaded.close()
 
 
 def check_host(backend: Backend = LIBBPF) -> None:
@@ -151,14 +76,6 @@ def check_host(backend: Backend = LIBBPF) -> None:
         )
 
 
-def _run_if_online(program: Program, cpu: int) -> None:
-    try:
-        program.run_on(cpu)
-    except OSError as error:
-        if error.errno != errno.ENXIO:
-            raise
-
-
 def _map_sizes() -> dict[str, int]:
     """Room for every vector on two CPUs, and for what comes up inside the window."""
     cpus = os.cpu_count() or 1
@@ -169,6 +86,13 @@ def _map_sizes() -> dict[str, int]:
         "agents": 16 * cpus + 4096,
         "cgroups": 8192,
     }
+
+
+def prepare(maps: Object, sizes: Mapping[str, int], chosen: Filter) -> None:
+    """Size an object's maps by name, and tell its programs who the agents are."""
+    for name, size in sizes.items():
+        maps.map(name).resize(size)
+    fill_params(maps.map(".rodata.params").initial(layout.Params), chosen)
 
 
 def fill_params(params: layout.Params, chosen: Filter) -> None:

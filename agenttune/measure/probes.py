@@ -97,9 +97,37 @@ def program_is_wanted(program: str, tracepoint: str, tracepoints: set[str], exac
     return tracepoint in tracepoints and not replaced
 
 
-def consequence(tracepoint: str) -> str:
-    """What a measurement lacks without this tracepoint."""
-    return next(probe.consequence for probe in PROBES if tracepoint in probe.tracepoints)
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What to attach of an object, by the names in its programs' sections.
+
+    `exact`: programs may read the kernel's per-CPU variables. `seeded`: run the seed program when
+    the window opens.
+    """
+
+    probes: tuple[Probe, ...]
+    tracepoints: frozenset[str]
+    exact: bool
+    seeded: bool
+    missing: tuple[Missing, ...]
+
+    def want(self, program: str, tracepoint: str) -> bool:
+        return program_is_wanted(program, tracepoint, set(self.tracepoints), self.exact)
+
+    def consequence(self, tracepoint: str) -> str:
+        """What is lost without this tracepoint."""
+        return next(probe.consequence for probe in self.probes if tracepoint in probe.tracepoints)
+
+
+def hooks(
+    table: Iterable[Probe], has_tracepoint: Callable[[str], bool], exact: bool, seeded: bool
+) -> Hooks:
+    """Those of the table that this kernel has."""
+    table = tuple(table)
+    tracepoints, missing = split(table, has_tracepoint)
+    if not exact:
+        missing.append(NO_PERCPU_SYMBOLS)
+    return Hooks(table, frozenset(tracepoints), exact, seeded, tuple(missing))
 
 
 def kernel_is_realtime() -> bool:
