@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import agenttune
-from agenttune.errors import AgenttuneError, InputError
+from agenttune.argument import byte_count, checked, seconds, step_count
+from agenttune.errors import InputError
 from agenttune.host.selector import Selector
+from agenttune.measure.choice import StepId
 from agenttune.measure.probe_layout import DEFAULT_MAX_BYTES, ProbeName
 
 EXIT_CODES = """exit status:
@@ -21,6 +22,7 @@ EXIT_CODES = """exit status:
   2  the host does not look as it should: drift, or interrupt work that did not move
   3  revert left something behind: a foreign change, a lost device or a failed write"""
 
+DEFAULT_PROFILE = "agent-latency"
 STATE_DIRECTORY = Path("/var/lib/agenttune")
 
 
@@ -42,6 +44,9 @@ class Args:
     confirm_within: float | None = None
     state_dir: Path = STATE_DIRECTORY
     shell: str = ""
+    file: Path | None = None
+    step: StepId | None = None
+    slowest: int = 1
     probe: str = ""
     interval: float | None = None
     max_bytes: int = DEFAULT_MAX_BYTES
@@ -111,18 +116,39 @@ def _probe(verb: argparse.ArgumentParser) -> None:
     _add_seconds(verb)
     verb.add_argument(
         "--interval",
-        type=_checked(_seconds),
+        type=checked(seconds),
         metavar="N",
         help="report every N seconds, each time from zero; with --json, one document per line",
     )
     verb.add_argument(
         "--max-bytes",
-        type=_checked(_bytes),
+        type=checked(byte_count),
         default=DEFAULT_MAX_BYTES,
         metavar="N",
         help=f"block: time requests up to this size (default: {DEFAULT_MAX_BYTES})",
     )
     _add_json(verb, "probe")
+
+
+def _explain(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("file", type=Path, metavar="FILE", help="a record from 'steps --save'")
+    which = verb.add_mutually_exclusive_group()
+    _add_step(which)
+    which.add_argument(
+        "--slowest",
+        type=checked(step_count),
+        default=1,
+        metavar="N",
+        help="explain the N steps that took longest (default: 1)",
+    )
+    verb.add_argument(
+        "--profile",
+        default="",
+        metavar="PROFILE",
+        help="say what this profile's plan does about it, on the host and boot of the record "
+        f"(default: {DEFAULT_PROFILE})",
+    )
+    _add_json(verb, "explanations")
 
 
 def _profile(verb: argparse.ArgumentParser) -> None:
@@ -204,6 +230,12 @@ _VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
         "irq-to-run need --agent. Ctrl-C ends it with its last report.",
         _probe,
     ),
+    "explain": (
+        "Explain what delayed a step: where each nanosecond went, whom it waited for, and what a "
+        "plan would do about it. A record explains the same on any machine; planned changes need "
+        "the host and boot it was made in.",
+        _explain,
+    ),
     "profile": ("List, show or check profiles.", _profile),
     "plan": (
         "Plan a profile's changes for this host, without making any. "
@@ -252,16 +284,25 @@ def _add_agents(parser: argparse.ArgumentParser) -> None:
         "--agent",
         dest="selectors",
         action="append",
-        type=_checked(Selector.parse),
+        type=checked(Selector.parse),
         metavar="SELECTOR",
         help="who the agent is: comm:NAME, pid:N, cgroup:/PATH or unit:NAME.service; repeatable",
+    )
+
+
+def _add_step(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--step",
+        type=checked(StepId.parse),
+        metavar="[TGID:]ID",
+        help="this step; the slowest where its process used the id again",
     )
 
 
 def _add_seconds(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds",
-        type=_checked(_seconds),
+        type=checked(seconds),
         default=10.0,
         metavar="N",
         help="how long to measure (default: 10)",
@@ -296,7 +337,7 @@ def _add_dry_run(parser: argparse.ArgumentParser) -> None:
 def _add_confirm_within(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--confirm-within",
-        type=_checked(_seconds),
+        type=checked(seconds),
         metavar="SECONDS",
         help="revert by itself unless 'agenttune confirm' is run in time; "
         "the timer survives this process and its terminal",
@@ -311,31 +352,3 @@ def _add_state_dir(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help=f"where the journal is (default: {STATE_DIRECTORY})",
     )
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text.removesuffix("s"))
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds <= 86400:
-        raise InputError(f"{text[:40]!r} is not a number of seconds above 0, at most 86400")
-    return seconds
-
-
-def _bytes(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < int(text[:12]) < 1 << 32:
-        raise InputError(f"{text[:40]!r} is not a number of bytes from 1 to {(1 << 32) - 1}")
-    return int(text)
-
-
-def _checked(convert: Callable[[str], Any]) -> Callable[[str], Any]:
-    """An argparse type that reports our own message and hint."""
-
-    def wrapped(text: str) -> Any:
-        try:
-            return convert(text)
-        except AgenttuneError as error:
-            raise argparse.ArgumentTypeError(f"{error.message}. {error.hint}".rstrip()) from error
-
-    return wrapped

@@ -23,20 +23,28 @@ from agenttune.change.journal import open_journal, read_journal
 from agenttune.change.kernel import Kernel
 from agenttune.change.revert import Reverted
 from agenttune.cli import Args
-from agenttune.errors import AgenttuneError, ExitCode
+from agenttune.errors import AgenttuneError, ExitCode, PlanRefused
 from agenttune.host.capture import read_host
 from agenttune.host.host import Host
+from agenttune.measure.choice import Select, only, slowest
+from agenttune.measure.culprit import culprit
 from agenttune.measure.measurement import Measurement
 from agenttune.measure.probe_layout import ProbeName
 from agenttune.measure.probe_report import ProbeReport
 from agenttune.measure.probe_session import probe as run_probe
+from agenttune.measure.record_file import read_trace
 from agenttune.measure.session import measure as measure_host
+from agenttune.measure.trace import Step, Trace
 from agenttune.policy.landing import Landing, landing
 from agenttune.policy.plan import Plan
 from agenttune.policy.planner import make_plan
 from agenttune.policy.profile import Profile
 from agenttune.policy.profile_file import list_profiles, profile_search, read_profile
+from agenttune.policy.remedy import Remedy, find_remedy
 from agenttune.report.change import applied_text, reverted_text, status_text
+from agenttune.report.explain import explanations_text
+from agenttune.report.explanation import Explanation
+from agenttune.report.explanation import explain as explained
 from agenttune.report.host import host_text
 from agenttune.report.landing import landing_text
 from agenttune.report.measurement import measurement_text
@@ -73,6 +81,7 @@ DOCUMENTS: dict[str, Any] = {
     "host": Host,
     "measurement": Measurement,
     "probe": ProbeReport,
+    "explanations": tuple[Explanation, ...],
     "profile": Profile,
     "profiles": tuple[ProfileSummary, ...],
     "plan": Plan,
@@ -119,6 +128,15 @@ def probe(args: Args) -> ExitCode:
             else:
                 _print(args, "probe", seen, probe_text)
             sys.stdout.flush()
+    return ExitCode.OK
+
+
+def explain(args: Args) -> ExitCode:
+    chosen = only(args.step) if args.step else slowest(args.slowest)
+    trace = _recorded(args, chosen)
+    remedy = _remedies(args, trace)
+    found = tuple(explained(step, trace, remedy(step)) for step in trace.steps)
+    _print(args, "explanations", found, lambda each: explanations_text(each, trace))
     return ExitCode.OK
 
 
@@ -210,6 +228,7 @@ _VERBS: dict[str, Callable[[Args], ExitCode]] = {
         show,
         measure,
         probe,
+        explain,
         profile,
         plan,
         apply,
@@ -228,6 +247,26 @@ def _plan_of(name: str) -> Plan:
         return document.load("plan", Plan, Path(name))
     wanted = read_profile(name, profile_search())
     return make_plan(read_host(selectors=wanted.selectors), wanted)
+
+
+def _recorded(args: Args, chosen: Select) -> Trace:
+    assert args.file
+    return read_trace(args.file, chosen)
+
+
+def _remedies(args: Args, trace: Trace) -> Callable[[Step], Remedy]:
+    """What a plan for this host does about a step; a plan for another boot says nothing."""
+    wanted = read_profile(args.profile or cli.DEFAULT_PROFILE, profile_search())
+    host = read_host(selectors=wanted.selectors)
+    if trace.boot_id is None or trace.boot_id != host.boot_id:
+        elsewhere = Remedy("planned changes can be told only in the boot that it was recorded in")
+        return lambda step: elsewhere
+    try:
+        chosen = make_plan(host, wanted)
+    except PlanRefused as error:
+        refused = Remedy(f"plan {wanted.name} is refused on this host: {error.message}")
+        return lambda step: refused
+    return lambda step: find_remedy(culprit(step, trace), step, trace, host, chosen)
 
 
 def _apply(args: Args, chosen: Plan, kernel: Kernel) -> Applied:
