@@ -277,9 +277,7 @@ AT_INLINE struct at_wait *at_wait_slot(struct at_thread *thread, __u64 wait_ns)
 			search->older = index;
 		}
 	}
-	found = search->found;
-	if (found >= AT_WAITS && search->newer < AT_WAITS / 2)
-		found = search->older;
+	found = search->newer < AT_WAITS / 2 ? search->older : search->found;
 	if (found >= AT_WAITS)
 		return 0;
 	return &thread->waits[at_bounded(found, AT_WAITS)];
