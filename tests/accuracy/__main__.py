@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Injects stalls, has agenttune explain them, prints how often it was right.
+
+Usage, as root, from the project's folder: python -m tests.accuracy [--kinds hog,peer]
+[--repeat N] [--seed N] [--engine E] [--loop N] [--results FILE] [--wrong]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from . import cross, loop, matrix, tables
+from .kinds import NAMES
+from .score import Verdict, rows, unconserved
+from .window import window
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.accuracy")
+    parser.add_argument("--kinds", default=",".join(NAMES), help="comma-separated")
+    parser.add_argument("--repeat", type=int, default=80, metavar="N", help="injections of a kind")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--loop", type=int, default=200, metavar="N", help="steps of each worker")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="append the tables here")
+    parser.add_argument("--wrong", action="store_true", help="print each wrong attribution")
+    return parser.parse_args()
+
+
+def show_wrong(verdicts: list[Verdict]) -> None:
+    for each in verdicts:
+        if not each.right:
+            print(each.turn, each.named, each.step, sep="\n  ", end="\n\n")
+
+
+def matrix_text(found: matrix.Outcome) -> str:
+    injected = sum(turn.size_ns > 0 for turn in found.turns)
+    bad = unconserved(found.trace)
+    witnesses = cross.per_step(found.turns, found.trace)
+    judged, right = len(found.verdicts), sum(each.right for each in found.verdicts)
+    parts = [
+        f"{injected} injections; of {judged} steps judged, {tables.percent(right / judged)} right.",
+        tables.score_table(rows(found.turns, found.verdicts)),
+        tables.confusion_table(found.verdicts),
+        f"Conservation: {len(found.trace.steps) - len(bad)} of {len(found.trace.steps)} steps "
+        "within 0.1 % or 2 us.",
+        tables.cross_table(witnesses),
+    ]
+    return "\n\n".join(parts)
+
+
+def loop_text(steps: int, seed: int, engine: str) -> str:
+    with tempfile.TemporaryDirectory() as name:
+        with window(Path(name), f"comm:{loop.COMM}", engine) as followed:
+            calls = loop.run(steps, seed)
+        return tables.loop_line(loop.score(calls, followed.trace()))
+
+
+def main() -> None:
+    args = parse()
+    texts = [f"{matrix.machine()}."]
+    if args.kinds:
+        found = matrix.measure(args.kinds.split(","), args.repeat, args.seed, args.engine)
+        if args.wrong:
+            show_wrong(found.verdicts)
+        texts.append(matrix_text(found))
+    if args.loop:
+        texts.append(f"Asyncio: {loop_text(args.loop, args.seed, args.engine)}")
+    text = "\n\n".join(texts)
+    print(text)
+    if args.results:
+        with args.results.open("a") as file:
+            file.write(f"{text}\n")
+
+
+main()

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Matrix: every kind of injection within one window, scored."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from agenttune.measure.trace import Trace
+
+from .kinds import kind_of
+from .score import Verdict, judge
+from .subject import COMM, Turn, compile_subject, run, setting, sizes
+from .window import window
+
+# Injections are this much larger on an emulated machine, whose every hand-over is slower.
+SLOW_SCALE = 3
+GUEST_FACTS = Path("/run/agenttune-guest")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    turns: list[Turn]
+    verdicts: list[Verdict]
+    trace: Trace
+    report: str
+
+
+def is_slow() -> bool:
+    """Whether this is an emulated guest of the VM lab."""
+    return GUEST_FACTS.exists() and "accelerator=kvm" not in GUEST_FACTS.read_text()
+
+
+def measure(kinds: Iterable[str], count: int, seed: int, engine: str = "auto") -> Outcome:
+    """`count` injections of each kind, and the steps between that are left alone."""
+    slow = is_slow()
+    turns: list[Turn] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        where = setting(compile_subject(folder), slow)
+        with window(folder, f"comm:{COMM}", engine) as followed:
+            for kind in map(kind_of, kinds):
+                wanted = sizes(kind, count, seed, SLOW_SCALE if slow else 1)
+                turns += run(where, kind, wanted, len(turns) + 1)
+        trace = followed.trace()
+    return Outcome(turns, judge(turns, trace), trace, followed.report)
+
+
+def machine() -> str:
+    """What it ran on, without names or dates."""
+    facts = GUEST_FACTS.read_text().split() if GUEST_FACTS.exists() else []
+    model = next(
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        "unknown CPU",
+    )
+    kind = f"VM lab guest ({', '.join(facts)})" if facts else "this machine"
+    return f"{kind}: {os.cpu_count()} CPUs ({model}), Linux {os.uname().release}"
