@@ -2,8 +2,7 @@
 """Marks the steps of an agent, so that agenttune can say what delayed them.
 
 A mark is one prctl() that every kernel refuses; include/agenttune.h describes its words. Nothing
-here raises, prints or needs a privilege. Where no mark can be made (no Linux, no libc, a 32-bit
-process), nothing happens.
+here raises. Where no mark can be made (no Linux, no libc, 32 bits), nothing happens.
 """
 
 from __future__ import annotations
@@ -37,8 +36,8 @@ _NAME_BYTES, _USER_ADDRESS_LIMIT = 23, 1 << 47
 _UINT32_MAX, _UINT64_MAX = (1 << 32) - 1, (1 << 64) - 1
 # include/uapi/asm-generic/socket.h; SO_COOKIE since v4.6.
 _SOL_SOCKET, _SO_COOKIE = 1, 57
-# Names kept ready for the life of the process; others are copied each time.
-_KEPT_NAMES, _KEPT_NAME_LENGTH = 1024, 64
+# Names kept ready for the life of the process, and their length; others are copied each time.
+_KEPT_NAMES, _KEPT_NAME_LENGTH, _MOST_NESTED = 1024, 64, 64
 
 
 def _no_mark(*_words: int) -> None:
@@ -46,16 +45,13 @@ def _no_mark(*_words: int) -> None:
 
 
 def _find_prctl(typed: int) -> Callable[..., None]:
-    """prctl() with that many words of full width; what follows them has to be 0.
-
-    Each typed word costs 40 ns. PyDLL keeps the GIL: a mark never waits for another thread.
-    """
+    """prctl() with that many words of full width, each 40 ns; what follows them has to be 0."""
     try:
         import ctypes
 
         if sys.platform != "linux" or ctypes.sizeof(ctypes.c_ulong) != 8:
             return _no_mark
-        prctl = ctypes.PyDLL(None).prctl
+        prctl = ctypes.PyDLL(None).prctl  # which keeps the GIL: no wait for another thread
         prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * typed)
         prctl.restype = None
         return prctl
@@ -187,9 +183,8 @@ class Step:
             if self._limits is None:
                 _mark(_OPTION, self._word[0], step_id, 0, 0)
             else:
-                ahead, budget = self._limits
-                word = self._word[0]
-                _mark_with(_OPTION, word, step_id, _deadline_ns(ahead), _budget_us(budget))
+                ends_ns, budget_us = _deadline_ns(self._limits[0]), _budget_us(self._limits[1])
+                _mark_with(_OPTION, self._word[0], step_id, ends_ns, budget_us)
         except Exception:
             pass
         return self
@@ -274,9 +269,12 @@ class Step:
 
 
 def _nearest_open(found: Step | None) -> Step | None:
-    while found is not None and found._owner is None:
+    """Bounded: steps that overlap and are used again may be each other's outer step."""
+    for _ in range(_MOST_NESTED):
+        if found is None or found._owner is not None:
+            return found
         found = found._outer
-    return found
+    return None
 
 
 def _make_word(name: Any, kind: object) -> tuple[int, object]:

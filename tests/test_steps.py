@@ -193,6 +193,17 @@ def test_unbind_is_not_repeated(
     assert marks[2].call == (UNBIND, entered.id, cookie(pair[0]), 0)
 
 
+def test_a_step_used_again_has_no_sockets(
+    marks: list[Seen], pair: tuple[socket.socket, socket.socket]
+) -> None:
+    again = step()
+    with again:
+        bind(pair[0])
+    with again:
+        pass
+    assert [mark.op for mark in marks] == [BEGIN, BIND, UNBIND, END, BEGIN, END]
+
+
 def test_a_socket_closed_meanwhile_is_untied(marks: list[Seen]) -> None:
     left, right = socket.socketpair()
     number = cookie(left)
@@ -317,6 +328,19 @@ def double(x): return 2 * x
 assert double(4) == 8
 """
     subprocess.run([sys.executable, "-c", program], check=True, cwd=TREE)
+
+
+def test_steps_used_again_while_they_overlap_end() -> None:
+    """Each was the other's outer step; in a process of its own, for the failure is a hang."""
+    program = """
+from agenttune import bind, step
+one, two = step().begin(), step().begin()
+one.end()
+one.begin()
+two.end()
+assert one.end() and not bind(0)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=TREE, timeout=20)
 
 
 def test_shutdown_is_quiet() -> None:
