@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from vm.lab import console, machine
 from vm.lab.cache import Cache
-from vm.lab.job import command_script, facts
+from vm.lab.job import TREE, command_script, facts
 from vm.lab.options import Options, parse
 from vm.lab.streams import Lines, TokenEnded
 from vm.scene.calls import create_log, summarize
@@ -134,6 +134,14 @@ def test_remapping_under_kvm_splits_the_irqchip() -> None:
     )
     assert "intel-iommu,intremap=on" in machine.arguments(guest(iommu=True))
     assert "intel-iommu,intremap=on" not in machine.arguments(guest())
+
+
+def test_memory_map_settles_before_a_second_cpu_runs() -> None:
+    words = machine.arguments(guest())
+    assert "maxcpus=1" in words[words.index("-append") + 1].split()
+    script = (TREE / "vm/guest/init").read_text()
+    order = [script.index(part) for part in ('of="$device/config"', 'echo 1 > "$cpu"', "insmod ")]
+    assert order == sorted(order)
 
 
 def test_options_stop_at_the_command() -> None:

@@ -98,6 +98,9 @@ def _boot(machine: Machine, *words: str) -> list[str]:
         *("console=ttyS0", "loglevel=5", "panic=-1", "oops=panic"),
         # Under TCG every vCPU reads one clock, yet the watchdog would call the TSC unstable.
         *("tsc=reliable", "mitigations=off", "audit=0", "apparmor=0"),
+        # vm/guest/init brings up the other CPUs, when it is safe; noreplace-smp: without patching
+        # the lock prefixes of the whole kernel out and in again (alternatives_enable_smp).
+        *("maxcpus=1", "noreplace-smp"),
         f"lab.job={machine.job / TOLD}",
         *words,
     ]
