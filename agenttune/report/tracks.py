@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Tracks: what a trace's steps did on each CPU, as slices of time.
+
+For the Perfetto export and the picture: both draw the same slices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from agenttune.measure.legs import RUNNABLE, wait_legs
+from agenttune.measure.trace import Bucket, Chain, Step, Trace, Wait
+from agenttune.report.names import printable, raised, source, task
+
+
+class Track(StrEnum):
+    """What kind of thing holds a CPU."""
+
+    HARDIRQ = "hardirq"
+    SOFTIRQ = "softirq"
+    TASK = "task"
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """[begin_ns, end_ns) on one CPU. `own`: the step's thread itself ran."""
+
+    track: Track
+    cpu: int
+    begin_ns: int
+    end_ns: int
+    name: str
+    own: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One point of a chain: a slice's track and CPU, and a time inside the slice."""
+
+    track: Track
+    cpu: int
+    ns: int
+
+
+def step_slices(step: Step, trace: Trace) -> tuple[Slice, ...]:
+    """What a step's kept waits tell of the CPUs, and when its thread ran; none of them empty."""
+    found = [*_running(step)]
+    for wait in step.waits:
+        found += _interrupts(wait, trace)
+        found += _held(wait)
+    return tuple(each for each in found if each.end_ns > each.begin_ns)
+
+
+def wait_hops(wait: Wait) -> tuple[Hop, ...]:
+    """From the interrupt to the switch-in, in time order; each lies in a slice of step_slices()."""
+    chain, hops = wait.chain, []
+    if chain and wait.waking_ns is not None:
+        for track, cpu, begin_ns, end_ns in _frames(chain, wait.waking_ns):
+            if end_ns > begin_ns:
+                hops.append(Hop(track, cpu, begin_ns))
+    hops.append(Hop(Track.TASK, wait.in_cpu, wait.in_ns))
+    return tuple(hops)
+
+
+def _frames(chain: Chain, waking_ns: int) -> Iterator[tuple[Track, int, int, int]]:
+    """The interrupt frames of a chain: track, CPU, begin, and the next point as the end."""
+    ends = [ns for ns in (chain.raise_ns, chain.entry_ns, chain.thread_ns) if ns is not None]
+    if chain.irq_ns is not None and chain.irq_cpu is not None:
+        end_ns = min((ns for ns in ends if ns > chain.irq_ns), default=waking_ns)
+        yield Track.HARDIRQ, chain.irq_cpu, chain.irq_ns, end_ns
+    if chain.entry_ns is not None:
+        end_ns = waking_ns
+        if chain.thread_ns is not None and chain.thread_ns > chain.entry_ns:
+            end_ns = chain.thread_ns
+        yield Track.SOFTIRQ, chain.cpu, chain.entry_ns, end_ns
+
+
+def _interrupts(wait: Wait, trace: Trace) -> Iterator[Slice]:
+    chain = wait.chain
+    if chain is None or wait.waking_ns is None:
+        return
+    for track, cpu, begin_ns, end_ns in _frames(chain, wait.waking_ns):
+        if track is Track.HARDIRQ:
+            name = source(chain.irq, chain.arch, trace) or "interrupt without a tracepoint"
+        else:
+            name = raised(chain.softirq, chain.irq, chain.arch, trace)
+        yield Slice(track, cpu, begin_ns, end_ns, name)
+
+
+def _held(wait: Wait) -> Iterator[Slice]:
+    """Who held the CPU while the thread could have run; the longest of them, as far as seen."""
+    for leg in wait_legs(wait):
+        if leg.bucket in RUNNABLE:
+            name = f"held by {_holder(wait, leg.bucket)}"
+            yield Slice(Track.TASK, wait.queue_cpu, leg.begin_ns, leg.end_ns, name)
+
+
+def _holder(wait: Wait, bucket: Bucket) -> str:
+    if bucket is Bucket.THROTTLED:
+        return "throttling"
+    held = wait.holder
+    if held.idle_ns > held.held_ns:
+        return "idle"
+    return task(held.comm, held.tid) or "a task not known"
+
+
+def _running(step: Step) -> Iterator[Slice]:
+    """The thread's turns between its kept waits, which may hold waits that were not kept."""
+    others = step.nr_waits - len(step.waits)
+    name = f"{printable(step.comm)} ({step.tid})" + (" or short waits" if others else "")
+    begin_ns, cpu = step.begin_ns, None
+    for wait in sorted(step.waits, key=lambda each: each.out_ns):
+        yield Slice(Track.TASK, wait.out_cpu, begin_ns, wait.out_ns, name, own=True)
+        begin_ns, cpu = max(begin_ns, wait.in_ns), wait.in_cpu
+    yield Slice(Track.TASK, step.cpu if cpu is None else cpu, begin_ns, step.end_ns, name, own=True)
