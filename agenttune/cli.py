@@ -50,6 +50,7 @@ class Args:
     probe: str = ""
     interval: float | None = None
     max_bytes: int = DEFAULT_MAX_BYTES
+    syscalls: bool = False
 
 
 class _Parser(argparse.ArgumentParser):
@@ -128,6 +129,24 @@ def _probe(verb: argparse.ArgumentParser) -> None:
         help=f"block: time requests up to this size (default: {DEFAULT_MAX_BYTES})",
     )
     _add_json(verb, "probe")
+
+
+def _steps(verb: argparse.ArgumentParser) -> None:
+    _add_agents(verb)
+    _add_seconds(verb)
+    _add_engine(verb)
+    verb.add_argument(
+        "--syscalls",
+        action="store_true",
+        help="tell system calls from user code; this slows every system call of the host",
+    )
+    verb.add_argument(
+        "--save",
+        type=Path,
+        metavar="FILE",
+        help="write every step to FILE, for 'explain'; without it, the slowest are kept",
+    )
+    _add_json(verb, "steps")
 
 
 def _explain(verb: argparse.ArgumentParser) -> None:
@@ -229,6 +248,12 @@ _VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
         "block, fault or irq-to-run. Needs root and a kernel with BTF; wakeup, syscall, fault and "
         "irq-to-run need --agent. Ctrl-C ends it with its last report.",
         _probe,
+    ),
+    "steps": (
+        "Record the steps that agents mark: where their time went, and what woke them. Threads "
+        "that mark steps are watched without --agent. Needs root and a kernel with BTF; Ctrl-C "
+        "ends the window early and still reports it.",
+        _steps,
     ),
     "explain": (
         "Explain what delayed a step: where each nanosecond went, whom it waited for, and what a "

@@ -32,8 +32,9 @@ from agenttune.measure.measurement import Measurement
 from agenttune.measure.probe_layout import ProbeName
 from agenttune.measure.probe_report import ProbeReport
 from agenttune.measure.probe_session import probe as run_probe
-from agenttune.measure.record_file import read_trace
+from agenttune.measure.record_file import read_trace, write_trace
 from agenttune.measure.session import measure as measure_host
+from agenttune.measure.steps_session import record as record_steps
 from agenttune.measure.trace import Step, Trace
 from agenttune.policy.landing import Landing, landing
 from agenttune.policy.plan import Plan
@@ -51,6 +52,8 @@ from agenttune.report.measurement import measurement_text
 from agenttune.report.plan import plan_text
 from agenttune.report.probe import probe_text
 from agenttune.report.profile import profile_text
+from agenttune.report.table import table
+from agenttune.report.units import quantile_cells
 
 T = TypeVar("T")
 
@@ -81,6 +84,7 @@ DOCUMENTS: dict[str, Any] = {
     "host": Host,
     "measurement": Measurement,
     "probe": ProbeReport,
+    "steps": Trace,
     "explanations": tuple[Explanation, ...],
     "profile": Profile,
     "profiles": tuple[ProfileSummary, ...],
@@ -128,6 +132,23 @@ def probe(args: Args) -> ExitCode:
             else:
                 _print(args, "probe", seen, probe_text)
             sys.stdout.flush()
+    return ExitCode.OK
+
+
+def steps(args: Args) -> ExitCode:
+    with _interrupted() as stop:
+        trace = record_steps(
+            args.seconds,
+            args.selectors,
+            read_host(),
+            stop,
+            engine=args.engine,
+            syscalls=args.syscalls,
+            keep_all=args.save is not None,
+        )
+    if args.save:
+        write_trace(args.save, trace)
+    _print(args, "steps", trace, _steps_text)
     return ExitCode.OK
 
 
@@ -228,6 +249,7 @@ _VERBS: dict[str, Callable[[Args], ExitCode]] = {
         show,
         measure,
         probe,
+        steps,
         explain,
         profile,
         plan,
@@ -319,6 +341,15 @@ def _summaries_text(found: tuple[ProfileSummary, ...]) -> str:
         for each in found
     ]
     return "".join(lines) or "no profiles found\n"
+
+
+def _steps_text(trace: Trace) -> str:
+    rows = [
+        [each.kind.value, each.count, *quantile_cells(each.durations, "ns")]
+        for each in trace.kinds
+        if each.count
+    ]
+    return table(["kind", "steps", "p50", "p95", "p99", "p999"], rows) or "no steps were marked\n"
 
 
 def _tuned_text(done: Tuned) -> str:
