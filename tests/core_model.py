@@ -78,12 +78,16 @@ class Chain(NamedTuple):
     done: Done
 
 
+NOT_DONE = Done()
+NO_CAUSE = Cause()
+
+
 @dataclass(slots=True)
 class Hardirq:
     irq: int
     start: int
     self_ns: int = 0
-    done: Done = Done()
+    done: Done = NOT_DONE
 
 
 @dataclass(slots=True)
@@ -91,7 +95,7 @@ class Softirq:
     vector: int
     cause: Cause
     self_ns: int = 0
-    done: Done = Done()
+    done: Done = NOT_DONE
 
 
 @dataclass(slots=True)
@@ -108,8 +112,8 @@ class Cpu:
 
     id: int
     task: int = 0
-    cause: Cause = Cause()
-    done: Done = Done()
+    cause: Cause = NO_CAUSE
+    done: Done = NOT_DONE
     settled: int = 0
     hard_ns: int = 0
     soft_ns: int = 0
