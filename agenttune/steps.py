@@ -173,10 +173,7 @@ class Step:
         try:
             if self._owner is not None:
                 self.end()
-            outer = _current()
-            if outer is not None and outer._owner is None:
-                outer = _nearest_open(outer)
-            self._outer = outer
+            self._outer = _current()
             self.id = step_id = _next_id()
             self._owner = _here.token
             _set_current(self)
@@ -239,9 +236,8 @@ class Step:
             _set_current(_nearest_open(self._outer))
 
     def _resume(self) -> None:
-        if self._owner is not None:
-            self._outer = _nearest_open(_current())
-            _set_current(self)
+        self._outer = _current()
+        _set_current(self)
 
     def _again(self) -> Step:
         deadline, budget = self._limits or (None, None)

@@ -33,7 +33,7 @@ int main(void)
 	agenttune_end(0xfedcba9876543210u);
 	agenttune_begin(2, AGENTTUNE_MODEL, NULL, 0, 0);
 	agenttune_unbind(2, agenttune_bind(2, -1));
-	agenttune_begin(3, AGENTTUNE_OTHER, (const char *)(uintptr_t)0xff00000000000000u, 0, 0);
+	agenttune_begin(3, AGENTTUNE_OTHER, (const char *)(uintptr_t)0x800012340000u, 0, 0);
 	if (errno != ENOENT)
 		return 2;
 	printf("%d %llu\n", (int)getpid(), (unsigned long long)cookie);

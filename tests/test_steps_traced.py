@@ -7,6 +7,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
 from mark_witness import BEGIN, BIND, END, UNBIND, Witnessed, witness
 
 TREE = Path(__file__).parent.parent
@@ -16,7 +17,7 @@ def run(program: str, tmp_path: Path) -> Witnessed:
     return witness([sys.executable, "-c", textwrap.dedent(program)], tmp_path / "log")
 
 
-def test_every_word_of_every_mark(tmp_path: Path, monkeypatch) -> None:
+def test_every_word_of_every_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(TREE))
     seen = run(
         """
@@ -25,7 +26,7 @@ def test_every_word_of_every_mark(tmp_path: Path, monkeypatch) -> None:
         left, right = socket.socketpair()
         cookie = int.from_bytes(left.getsockopt(socket.SOL_SOCKET, 57, 8), sys.byteorder)
         before = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-        with agenttune.step("search", kind="tool", deadline=5.0, budget=0.25):
+        with agenttune.step("search", kind="tool", deadline=5.0, budget=3000.0):
             agenttune.bind(left)
         after = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         with agenttune.step("a name of more than 23 bytes", kind="model"):
@@ -40,7 +41,7 @@ def test_every_word_of_every_mark(tmp_path: Path, monkeypatch) -> None:
     pid, cookie, before, after = map(int, seen.said)
     first, *rest = seen.of(pid)
     assert before + 5_000_000_000 <= first.extra <= after + 5_000_000_000
-    assert (first.op, first.kind, first.step_id, first.budget_us) == (BEGIN, 1, 1, 250_000)
+    assert (first.op, first.kind, first.step_id, first.budget_us) == (BEGIN, 1, 1, 3_000_000_000)
     assert [(mark.kind, *mark.call) for mark in rest] == [
         (0, BIND, 1, cookie, 0), (0, UNBIND, 1, cookie, 0), (0, END, 1, 0, 0),
         (2, BEGIN, 2, 0, 0), (0, END, 2, 0, 0),
@@ -51,7 +52,9 @@ def test_every_word_of_every_mark(tmp_path: Path, monkeypatch) -> None:
     assert {mark.answer for mark in seen.marks} == {"-1 EINVAL (Invalid argument)"}
 
 
-def test_threads_and_children_mark_for_themselves(tmp_path: Path, monkeypatch) -> None:
+def test_threads_and_children_mark_for_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PYTHONPATH", str(TREE))
     seen = run(
         """
@@ -81,3 +84,21 @@ def test_threads_and_children_mark_for_themselves(tmp_path: Path, monkeypatch) -
     assert [mark.call for mark in seen.of(pid)] == [(BEGIN, 1, 0, 0)]
     assert [mark.call for mark in seen.of(child)] == [(BEGIN, 1, 0, 0), (END, 1, 0, 0)]
     assert [mark.call for mark in seen.of(worker)] == [(BEGIN, 2, 0, 0), (END, 2, 0, 0)]
+
+
+def test_ids_of_full_width(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(TREE))
+    seen = run(
+        """
+        import itertools, os
+        from agenttune import steps
+        steps._next_id = itertools.count(2**63 + 2**31 + 5).__next__
+        with steps.step():
+            pass
+        print(os.getpid(), flush=True)
+        input()
+        """,
+        tmp_path,
+    )
+    number = 2**63 + 2**31 + 5
+    assert [mark.call for mark in seen.marks] == [(BEGIN, number, 0, 0), (END, number, 0, 0)]
