@@ -20,6 +20,18 @@ static __always_inline struct at_comm comm_of(struct task_struct *task)
 }
 
 /*
+ * A task that has not left its CPU since it began to sleep just goes on: nothing to wait for.
+ * A delayed dequeue (v6.12, 152e11f6df29) leaves a sleeper on its queue.
+ */
+static __always_inline bool still_runs(struct task_struct *task)
+{
+	if (AT_HAS(sched_entity, sched_delayed) &&
+	    AT_READ_IN(task, task_struct, se, sched_entity, sched_delayed))
+		return false;
+	return AT_READ(task, task_struct, on_rq) && AT_READ(task, task_struct, on_cpu);
+}
+
+/*
  * Interrupts without a tracepoint (such as KVM's asynchronous page faults) have no frame; the
  * preempt count still tells that they are hardirqs.
  */

@@ -4,7 +4,6 @@
 #define AGENTTUNE_PROBE_TASK_BPF_H
 
 #include "probe_irq.bpf.h"
-#include "turn.bpf.h"
 
 /* When the interrupt's handler returned; 0: not yet, or AT_UNKNOWN: no longer kept. */
 static __always_inline __u64 exit_of(const struct at_cause *cause)

@@ -30,18 +30,6 @@ static __always_inline void begin_turn(struct at_state *state, struct task_struc
 	at_turn_begin(&state->frames, now);
 }
 
-/*
- * A task that has not left its CPU since it began to sleep just goes on: nothing to wait for.
- * A delayed dequeue (v6.12, 152e11f6df29) leaves a sleeper on its queue.
- */
-static __always_inline bool still_runs(struct task_struct *task)
-{
-	if (AT_HAS(sched_entity, sched_delayed) &&
-	    AT_READ_IN(task, task_struct, se, sched_entity, sched_delayed))
-		return false;
-	return AT_READ(task, task_struct, on_rq) && AT_READ(task, task_struct, on_cpu);
-}
-
 /* The context that wakes, never simply the task that an interrupt landed on. */
 static __always_inline __u32 waking_context(struct at_state *state, bool exact)
 {

@@ -50,7 +50,6 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_object__close": (None, (c_void_p,)),
     "bpf_object__find_map_by_name": (c_void_p, (c_void_p, c_char_p)),
     "bpf_object__next_program": (c_void_p, (c_void_p, c_void_p)),
-    "bpf_map__set_autocreate": (c_int, (c_void_p, ctypes.c_bool)),
     "bpf_map__autocreate": (ctypes.c_bool, (c_void_p,)),
     "bpf_object__next_map": (c_void_p, (c_void_p, c_void_p)),
     "bpf_map__name": (c_char_p, (c_void_p,)),
@@ -243,13 +242,6 @@ class Map:
         self.pointer = pointer
         self._cpus = cpus
         self.name: str = library.call("bpf_map__name", pointer).decode()
-
-    def leave_out(self) -> None:
-        """Do not make this map; no loaded program may use it. Only before Object.load()."""
-        self._library.check("bpf_map__set_autocreate", self.pointer, False)
-
-    def is_wanted(self) -> bool:
-        return bool(self._library.call("bpf_map__autocreate", self.pointer))
 
     def resize(self, entries: int) -> None:
         """Only before Object.load()."""

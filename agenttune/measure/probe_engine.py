@@ -7,23 +7,23 @@ import ctypes
 import os
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agenttune.errors import HostError
 from agenttune.measure import layout, probes
-from agenttune.measure.bpf_engine import check_host, fill_params
+from agenttune.measure.backend import LIBBPF, Kernel
+from agenttune.measure.bpf_engine import check_host, prepare
 from agenttune.measure.filter import Filter
 from agenttune.measure.histogram import Histogram, merge
-from agenttune.measure.libbpf import KernelTypes, Libbpf, Object, Program
-from agenttune.measure.measurement import Coverage, Missing
+from agenttune.measure.libbpf import Object
+from agenttune.measure.loaded import Loaded
+from agenttune.measure.measurement import Coverage
 from agenttune.measure.probe_hooks import (
     FAULT_FUNCTION,
-    HOOKS,
+    FAULT_HOOKS,
     NO_FUNCTION,
-    fault_waits,
-    realtime_switches,
+    tracepoints_of,
 )
 from agenttune.measure.probe_layout import Chosen, Parity, ProbeCpu, ProbeName, Sample, SampleKey
 from agenttune.measure.probes import Probe
@@ -49,48 +49,38 @@ class Sampled:
 
 
 class ProbeEngine:
-    """Attached from its making to close(); counts nothing until its window opens."""
+    """Attached from its making to close(); counts nothing until its window opens.
 
-    name = "libbpf"
+    `times_function`: page faults are timed by the function that handles them.
+    """
+
+    name = LIBBPF.name
 
     def __init__(self, probe: ProbeName, chosen: Filter, max_bytes: int, entries: int) -> None:
         """`entries`: how many histograms fit. Raises HostError as BpfEngine does."""
         check_host()
         self._parity = 0
-        self._before = Coverage(0, 0, 0)
-        with ExitStack() as stack:
-            self._library = Libbpf()
-            stack.callback(self._library.close)
-            # A kernel that refuses to hook functions may say so only when they are attached.
-            for function in (True, False) if probe is ProbeName.FAULT else (False,):
-                attempt = stack.enter_context(ExitStack())
-                try:
-                    self._start(attempt, probe, chosen, max_bytes, entries, function)
-                    self.times_function = function
-                    break
-                except OSError as error:
-                    attempt.close()
-                    if not function:
-                        raise HostError(
-                            f"the kernel refused the BPF programs ({error.strerror}):\n"
-                            f"{self._library.log_tail()}",
-                            hint="Report this with the lines above and the output of: uname -a",
-                        ) from error
-            self._stack = stack.pop_all()
+        self._choice = Chosen(probe.number, max_bytes)
+        self._agents = chosen
+        self._sizes = {"samples": entries, "requests": 16384, "cgroups": 8192}
+        hooked = self._load_hooked() if probe is ProbeName.FAULT else None
+        self.times_function = hooked is not None
+        self._loaded = hooked or self._load(tracepoints_of(probe))
+        self._before = self._totals()
 
     def open_window(self) -> None:
+        self._loaded.open_window()
         self._before = self._totals()
-        self._object.map(".data.window").set(0, Parity(1))
 
     def close_window(self) -> None:
-        self._object.map(".data.window").set(0, Parity(0))
+        self._loaded.close_window()
 
     def take(self) -> tuple[Sampled, ...]:
         """What was sampled since the window opened or since the last take."""
         old, self._parity = self._parity, 1 - self._parity
-        self._object.map(".data.parity").set(0, Parity(self._parity))
+        self._loaded.object.map(".data.parity").set(0, Parity(self._parity))
         _wait_for_programs()
-        samples = self._object.map("samples")
+        samples = self._loaded.object.map("samples")
         taken = []
         for key, value in list(samples.items(SampleKey, layout.BpfHistogram)):
             if key.parity == old:
@@ -106,64 +96,42 @@ class ProbeEngine:
             recursion_misses=now.recursion_misses - before.recursion_misses,
             lost=now.lost - before.lost,
             unpaired=now.unpaired - before.unpaired,
-            missing=tuple(self._missing),
+            missing=now.missing,
             coalesced=now.coalesced - before.coalesced,
         )
 
     def close(self) -> None:
-        self._stack.close()
+        self._loaded.close()
 
-    def _start(
-        self,
-        stack: ExitStack,
-        probe: ProbeName,
-        chosen: Filter,
-        max_bytes: int,
-        entries: int,
-        function: bool,
-    ) -> None:
-        self._missing: list[Missing] = []
-        self._object = Object(self._library, OBJECT)
-        stack.callback(self._object.close)
-        loaded = self._choose_programs(probe, function)
-        sizes = {"samples": entries, "requests": 16384, "cgroups": 8192}
-        for name, size in sizes.items():
-            self._object.map(name).resize(size)
-        fill_params(self._object.map(".rodata.params").initial(layout.Params), chosen)
-        choice = self._object.map(".rodata.chosen").initial(Chosen)
-        choice.probe, choice.max_bytes = probe.number, max_bytes
-        self._object.load()
-        for program in loaded:
-            self._object.attach(program)
-        self._attached = loaded
-
-    def _choose_programs(self, probe: ProbeName, function: bool) -> list[Program]:
-        types = KernelTypes(self._library)
+    def _load_hooked(self) -> Loaded | None:
+        """None where the kernel refuses to hook the function, at loading or at attaching."""
         try:
-            exact = types.percpu_symbols_resolve()
-            tracepoints, self._missing = probes.split(_hooks(probe, function), types.has_tracepoint)
-        finally:
-            types.close()
-        if not exact and "softirq_raise" in tracepoints:
-            self._missing.append(probes.NO_PERCPU_SYMBOLS)
-        if function:
-            tracepoints.add(FAULT_FUNCTION)
-        elif probe is ProbeName.FAULT:
-            self._missing.append(NO_FUNCTION)
-        loaded = []
-        for program in self._object.programs():
-            if probes.program_is_wanted(program.name, program.tracepoint, tracepoints, exact):
-                loaded.append(program)
-            else:
-                program.leave_out()
+            loaded = self._load(FAULT_HOOKS)
+        except HostError:
+            return None
+        if any(each.probe == FAULT_FUNCTION for each in loaded.missing):
+            loaded.close()
+            return None
         return loaded
 
+    def _load(self, table: tuple[Probe, ...]) -> Loaded:
+        return Loaded(OBJECT, LIBBPF, lambda kernel: _choose(kernel, table), self._prepare)
+
+    def _prepare(self, maps: Object) -> None:
+        prepare(maps, self._sizes, self._agents)
+        choice = maps.map(".rodata.chosen").initial(Chosen)
+        choice.probe, choice.max_bytes = self._choice.probe, self._choice.max_bytes
+
     def _totals(self) -> Coverage:
-        cpus = self._object.map("probe_cpus").per_cpu(0, ProbeCpu)
+        cpus = self._loaded.object.map("probe_cpus").per_cpu(0, ProbeCpu)
+        missing = list(self._loaded.missing)
+        if self._choice.probe == ProbeName.FAULT.number and not self.times_function:
+            missing.append(NO_FUNCTION)
         return Coverage(
-            recursion_misses=sum(program.recursion_misses() for program in self._attached),
+            recursion_misses=self._loaded.recursion_misses(),
             lost=sum(cpu.lost for cpu in cpus),
             unpaired=sum(cpu.frames.unpaired for cpu in cpus),
+            missing=tuple(missing),
             coalesced=sum(cpu.coalesced for cpu in cpus),
         )
 
@@ -195,11 +163,17 @@ def merged(samples: Iterable[Sampled]) -> list[Sampled]:
     return [Sampled(*key, merge(groups[key])) for key in sorted(groups)]
 
 
-def _hooks(probe: ProbeName, function: bool) -> tuple[Probe, ...]:
-    hooks = HOOKS[probe].probes
-    if probe is ProbeName.FAULT and not function:
-        hooks += (fault_waits(),)
-    return hooks + (realtime_switches(probe) if probes.kernel_is_realtime() else ())
+def _choose(kernel: Kernel, table: tuple[Probe, ...]) -> probes.Hooks:
+    """The variables that only raises and chains read are missed only there."""
+    exact = kernel.percpu_symbols_resolve()
+    tracepoints = {name for each in table for name in each.tracepoints}
+    found = probes.hooks(
+        table, lambda name: name == FAULT_FUNCTION or kernel.has_tracepoint(name), exact, False
+    )
+    if "softirq_raise" in tracepoints:
+        return found
+    missing = tuple(each for each in found.missing if each != probes.NO_PERCPU_SYMBOLS)
+    return replace(found, missing=missing)
 
 
 def _sampled(key: SampleKey, value: layout.BpfHistogram) -> Sampled:

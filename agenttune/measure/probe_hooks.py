@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from agenttune.measure.measurement import Missing
 from agenttune.measure.probe_layout import ProbeName
-from agenttune.measure.probes import Probe
+from agenttune.measure.probes import Probe, kernel_is_realtime
 
 # The function that a page fault's duration is the time of, where BPF can hook it.
 FAULT_FUNCTION = "handle_mm_fault"
@@ -37,7 +37,7 @@ _FRAMES = (_HANDLERS, *_ARCHS, _RAISE, _SOFTIRQS)
 
 
 @dataclass(frozen=True, slots=True)
-class Hooks:
+class ProbeSpec:
     """One probe. `needs_agents`: it times agents, and so must know them."""
 
     probes: tuple[Probe, ...]
@@ -45,13 +45,13 @@ class Hooks:
     notes: tuple[str, ...]
 
 
-HOOKS = {
-    ProbeName.IRQ: Hooks(
+SPECS = {
+    ProbeName.IRQ: ProbeSpec(
         (_HANDLERS, *_ARCHS),
         False,
         ("A handler's time is its own: interrupts that nested in it are subtracted.",),
     ),
-    ProbeName.SOFTIRQ: Hooks(
+    ProbeName.SOFTIRQ: ProbeSpec(
         (*_FRAMES, _POLLS),
         False,
         (
@@ -60,8 +60,10 @@ HOOKS = {
             " the kernel's poll function is inlined. Outside NET_RX its begin is not observable.",
         ),
     ),
-    ProbeName.WAKEUP: Hooks((_WAKINGS,), True, ("From the waking to the switch to the agent.",)),
-    ProbeName.SYSCALL: Hooks(
+    ProbeName.WAKEUP: ProbeSpec(
+        (_WAKINGS,), True, ("From the waking to the switch to the agent.",)
+    ),
+    ProbeName.SYSCALL: ProbeSpec(
         (_SYSCALLS,),
         True,
         (
@@ -70,13 +72,13 @@ HOOKS = {
             "Times include waiting inside the call; a call that has not returned is not in them.",
         ),
     ),
-    ProbeName.BLOCK: Hooks(
+    ProbeName.BLOCK: ProbeSpec(
         (_REQUESTS, _REQUEUES, _MERGES),
         False,
         ("From a request's last issue to its completion; by request, not by sector.",),
     ),
-    ProbeName.FAULT: Hooks((_FAULTS,), True, ()),
-    ProbeName.IRQ_TO_RUN: Hooks(
+    ProbeName.FAULT: ProbeSpec((_FAULTS,), True, ()),
+    ProbeName.IRQ_TO_RUN: ProbeSpec(
         (*_FRAMES, _WAKINGS),
         True,
         (
@@ -102,11 +104,13 @@ NO_FUNCTION = Missing(
 )
 
 
-def fault_waits() -> Probe:
-    """What replaces the function where it cannot be hooked."""
-    return _SWITCHES
+FAULT_HOOKS = (_FAULTS, Probe((FAULT_FUNCTION,), NO_FUNCTION.consequence))
 
 
-def realtime_switches(name: ProbeName) -> tuple[Probe, ...]:
-    """PREEMPT_RT switches tasks in the middle of a softirq."""
-    return (_SWITCHES,) if name is ProbeName.SOFTIRQ else ()
+def tracepoints_of(name: ProbeName) -> tuple[Probe, ...]:
+    """All that a probe hooks; of fault, what replaces the function where it cannot be hooked."""
+    if name is ProbeName.FAULT:
+        return (_FAULTS, _SWITCHES)
+    # PREEMPT_RT switches tasks in the middle of a softirq.
+    realtime = (_SWITCHES,) if name is ProbeName.SOFTIRQ and kernel_is_realtime() else ()
+    return (*SPECS[name].probes, *realtime)

@@ -14,7 +14,7 @@ from agenttune.host.host import Host
 from agenttune.host.selector import Selector
 from agenttune.measure.filter import resolve
 from agenttune.measure.probe_engine import ProbeEngine, room
-from agenttune.measure.probe_hooks import FUNCTION_NOTE, HOOKS, WAIT_NOTE
+from agenttune.measure.probe_hooks import FUNCTION_NOTE, SPECS, WAIT_NOTE
 from agenttune.measure.probe_layout import DEFAULT_MAX_BYTES, ProbeName
 from agenttune.measure.probe_report import ProbeReport, counts, distributions
 
@@ -38,7 +38,7 @@ def probe(
     """
     _check_agents(name, selectors)
     with closing(ProbeEngine(name, resolve(selectors), max_bytes, room(name))) as engine:
-        notes = HOOKS[name].notes
+        notes = SPECS[name].notes
         if name is ProbeName.FAULT:
             notes += (FUNCTION_NOTE if engine.times_function else WAIT_NOTE,)
         engine.open_window()
@@ -70,12 +70,12 @@ def probe(
 
 
 def _check_agents(name: ProbeName, selectors: Sequence[Selector]) -> None:
-    if HOOKS[name].needs_agents and not selectors:
+    if SPECS[name].needs_agents and not selectors:
         raise InputError(
             f"probe {name} times agents, and none is selected",
             hint="Say who the agent is, such as --agent comm:python3.",
         )
-    if selectors and not HOOKS[name].needs_agents:
+    if selectors and not SPECS[name].needs_agents:
         raise InputError(
             f"probe {name} sees work that belongs to no agent, so --agent has no meaning for it",
             hint="Leave --agent out.",
