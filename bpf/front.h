@@ -14,6 +14,7 @@
  * Ring       at_ring_reserve, at_ring_submit, at_ring_discard, at_ring_output.
  * Fields     AT_READ and its kin read the structs that kernel.h declares.
  * Programs   AT_PROGRAM(name, tracepoint), AT_KPROBE(name, function), AT_RUN_ONCE(name);
+ *            AT_FENTRY(name, function), AT_FEXIT(name, function) (libbpf only);
  *            AT_ARG(n, type) in their bodies: argument, 64-bit word of pt_regs.
  */
 #ifndef AGENTTUNE_FRONT_H

@@ -159,6 +159,9 @@ static __always_inline __u16 at_softirqs_pending(void)
 
 #define AT_PROGRAM(name, tracepoint) int name(unsigned long long *ctx)
 #define AT_KPROBE(name, function) int name(unsigned long long *ctx)
+/* Compiled, and never loaded. */
+#define AT_FENTRY(name, function) int name(unsigned long long *ctx)
+#define AT_FEXIT(name, function) int name(unsigned long long *ctx)
 #define AT_RUN_ONCE(name) int name(void *ctx)
 #define AT_ARG(index, type) ((type)ctx[index])
 

@@ -152,6 +152,12 @@ static __always_inline __u16 at_softirqs_pending(void)
 #define AT_KPROBE(name, function)                                                                  \
 	SEC("kprobe/" #function)                                                                   \
 	int name(unsigned long long *ctx)
+#define AT_FENTRY(name, function)                                                                  \
+	SEC("fentry/" #function)                                                                   \
+	int name(unsigned long long *ctx)
+#define AT_FEXIT(name, function)                                                                   \
+	SEC("fexit/" #function)                                                                    \
+	int name(unsigned long long *ctx)
 #define AT_RUN_ONCE(name)                                                                          \
 	SEC("raw_tp")                                                                              \
 	int name(void *ctx)

@@ -166,6 +166,18 @@ AT_PROGRAM(page_fault_user, page_fault_user)
 	return 0;
 }
 
+AT_FENTRY(fault_entry, handle_mm_fault)
+{
+	enter_fault();
+	return 0;
+}
+
+AT_FEXIT(fault_exit, handle_mm_fault)
+{
+	leave_fault();
+	return 0;
+}
+
 /* Run once on each CPU when the window opens: threads may run on without a switch. */
 AT_RUN_ONCE(seed)
 {

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from agenttune.errors import HostError
 from agenttune.measure.backend import LIBBPF, Backend
 from agenttune.measure.bpf_engine import check_host, prepare
 from agenttune.measure.filter import Filter
 from agenttune.measure.histogram import merge
 from agenttune.measure.libbpf import Object
 from agenttune.measure.loaded import Loaded
-from agenttune.measure.measurement import Coverage
+from agenttune.measure.measurement import Coverage, Missing
 from agenttune.measure.ring import Ring
 from agenttune.measure.steps_layout import BpfKindFigures, BpfLegFigures, Core, Floor, Tally
-from agenttune.measure.steps_probes import choose
+from agenttune.measure.steps_probes import FAULT_FUNCTION, NO_FAULTS, choose
 from agenttune.measure.trace import LEGS, KindFigures, LegFigures, StepCoverage, StepKind
 
 OBJECT = Path(__file__).parent / "objects" / "steps.bpf.o"
@@ -60,7 +61,10 @@ class StepsEngine(Protocol):
 
 
 class BpfSteps:
-    """See StepsEngine. `entries` overrides the maps' sizes."""
+    """See StepsEngine. `entries` overrides the maps' sizes.
+
+    `times_faults`: time in page faults is told apart.
+    """
 
     def __init__(
         self,
@@ -72,15 +76,13 @@ class BpfSteps:
         """Raises HostError as BpfEngine does."""
         check_host(backend)
         self.name = backend.name
-        sizes = {"cgroups": 8192, "bound": 16384, "records": _ring_bytes(), **(entries or {})}
-
-        def prepare_maps(maps: Object) -> None:
-            prepare(maps, sizes, chosen)
-
+        self._chosen, self._syscalls, self._backend = chosen, syscalls, backend
+        self._sizes = {"cgroups": 8192, "bound": 16384, "records": _ring_bytes()}
+        self._sizes.update(entries or {})
+        hooked = self._load_hooked() if syscalls else None
+        self.times_faults = hooked is not None
         with ExitStack() as stack:
-            self._loaded = Loaded(
-                OBJECT, backend, lambda kernel: choose(kernel, syscalls), prepare_maps
-            )
+            self._loaded = hooked or self._load(faults=False)
             stack.callback(self._loaded.close)
             records = self._loaded.object.map("records")
             self._ring = Ring(records.fd(), records.number("max_entries"))
@@ -111,6 +113,31 @@ class BpfSteps:
     def close(self) -> None:
         self._stack.close()
 
+    def _load(self, faults: bool) -> Loaded:
+        return Loaded(
+            OBJECT,
+            self._backend,
+            lambda kernel: choose(kernel, self._syscalls, faults),
+            lambda maps: prepare(maps, self._sizes, self._chosen),
+        )
+
+    def _load_hooked(self) -> Loaded | None:
+        """None where the kernel refuses to hook a function, at loading or at attaching."""
+        if self._backend is not LIBBPF:
+            return None
+        try:
+            loaded = self._load(faults=True)
+        except HostError:
+            return None
+        if any(each.probe == FAULT_FUNCTION for each in loaded.missing):
+            loaded.close()
+            return None
+        return loaded
+
+    def _missing(self) -> tuple[Missing, ...]:
+        refused = self._syscalls and not self.times_faults
+        return (*self._loaded.missing, *((NO_FAULTS,) if refused else ()))
+
     def _coverage(self, cores: list[Core]) -> StepCoverage:
         def total(name: str) -> int:
             return sum(getattr(core.tally, name) for core in cores)
@@ -120,7 +147,7 @@ class BpfSteps:
                 recursion_misses=self._loaded.recursion_misses(),
                 lost=total("lost"),
                 unpaired=sum(core.frames.unpaired for core in cores),
-                missing=tuple(self._loaded.missing),
+                missing=self._missing(),
                 coalesced=total("coalesced"),
             ),
             unfinished=total("begun") - total("ended"),

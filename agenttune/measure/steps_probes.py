@@ -6,11 +6,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agenttune.measure.backend import Kernel
+from agenttune.measure.measurement import Missing
 from agenttune.measure.probes import PROBES, Hooks, Probe, hooks
 
 # A mark is a prctl() that is refused. Since v6.14 it has a tracepoint; before, the call is hooked.
 MARK_TRACEPOINT = "task_prctl_unknown"
 MARK_FUNCTION = "__x64_sys_prctl"
+FAULT_FUNCTION = "handle_mm_fault"
 
 _NO_MARKS = "no step is seen: only the completions of the selected threads are"
 
@@ -33,13 +35,23 @@ _STEPS = (
     Probe(("page_fault_user",), "no count of page faults"),
 )
 _SYSCALLS = (Probe(("sys_enter", "sys_exit"), "system calls count as run; no 'resume' leg"),)
+_FAULTS = (Probe((FAULT_FUNCTION,), "page faults count as what they interrupt"),)
+NO_FAULTS = Missing(
+    FAULT_FUNCTION, "the kernel refuses to hook a function (fentry)", _FAULTS[0].consequence
+)
 
 
-def choose(kernel: Kernel, syscalls: bool) -> Hooks:
-    """The hooks for this kernel; `syscalls` adds every system call of the host."""
-    table = _STEPS + (_SYSCALLS if syscalls else ())
+def choose(kernel: Kernel, syscalls: bool, faults: bool) -> Hooks:
+    """The hooks for this kernel.
+
+    `syscalls` adds every system call of the host, `faults` every page fault's handling: a kernel
+    that lets BPF hook no function refuses to load that.
+    """
+    table = _STEPS + (_SYSCALLS if syscalls else ()) + (_FAULTS if faults else ())
     exact = kernel.percpu_symbols_resolve()
-    chosen = hooks(table, kernel.has_tracepoint, exact, seeded=True)
+    chosen = hooks(
+        table, lambda name: name == FAULT_FUNCTION or kernel.has_tracepoint(name), exact, True
+    )
     mark = MARK_TRACEPOINT if kernel.has_tracepoint(MARK_TRACEPOINT) else MARK_FUNCTION
     return replace(
         chosen,

@@ -93,7 +93,7 @@ class StepsSession:
             selectors=tuple(str(selector) for selector in self._selectors),
             online=Path("/sys/devices/system/cpu/online").read_text().strip(),
             syscalls=self._syscalls,
-            faults=False,
+            faults=self._engine.times_faults,
             steps=steps,
             kinds=figures.kinds,
             legs=figures.legs,
