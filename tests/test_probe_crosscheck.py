@@ -20,13 +20,9 @@ from agenttune.measure.probe_layout import ProbeName
 pytestmark = pytest.mark.bpf
 
 INSTANCES = Path("/sys/kernel/tracing/instances")
-EVENTS = (
-    "irq/irq_handler_entry",
-    "irq/irq_handler_exit",
-    "sched/sched_waking",
-    "sched/sched_switch",
-)
-LINE = re.compile(r"\[(\d+)\]\s+\S+\s+([\d.]+): (\w+): (.*)")
+EVENTS = ("irq/irq_handler_exit", "sched/sched_waking", "sched/sched_switch")
+# CPU, flags (the third is 'h' in a hardirq), seconds, event, the rest.
+LINE = re.compile(r"\[(\d+)\]\s+(\S+)\s+([\d.]+): (\w+): (.*)")
 READS = 400
 
 
@@ -48,30 +44,24 @@ def tracing() -> Iterator[Path]:
 
 
 def runs_us(lines: list[str]) -> list[float]:
-    """The agent's runs since the last handler's exit on the CPU that woke it."""
+    """The agent's runs since the exit, on the waking CPU, of the handler that began it.
+
+    In a softirq that is the last one before the waking, in a handler the first one after it.
+    """
     found: list[float] = []
-    handling: set[int] = set()
     exits: dict[int, float] = {}
-    waker: int | None = None
-    for cpu, now, event, rest in events(lines):
-        if event == "irq_handler_entry":
-            handling.add(cpu)
-        elif event == "irq_handler_exit":
-            handling.discard(cpu)
-            exits[cpu] = now
+    waking: tuple[int, float] | None = None
+    for match in filter(None, map(LINE.search, lines)):
+        cpu, now_us, event, rest = int(match[1]), float(match[3]) * 1e6, match[4], match[5]
+        if event == "irq_handler_exit":
+            exits[cpu] = now_us
         elif event == "sched_waking" and f"comm={COMM} " in rest:
-            waker = cpu
+            waking = cpu, now_us if match[2][2] == "h" else 0.0
         elif event == "sched_switch" and f"next_comm={COMM} " in rest:
-            if waker in exits and waker not in handling:
-                found.append(now - exits[waker])
-            waker = None
+            if waking and exits.get(waking[0], -1.0) >= waking[1]:
+                found.append(now_us - exits[waking[0]])
+            waking = None
     return found
-
-
-def events(lines: list[str]) -> Iterator[tuple[int, float, str, str]]:
-    for line in lines:
-        if match := LINE.search(line):
-            yield int(match[1]), float(match[2]) * 1e6, match[3], match[4]
 
 
 @pytest.fixture
