@@ -9,13 +9,6 @@
 #ifndef AGENTTUNE_FRONT_BCC_H
 #define AGENTTUNE_FRONT_BCC_H
 
-#ifdef AT_KERNEL_HEADERS
-#include <linux/cgroup-defs.h>
-#include <linux/interrupt.h>
-#include <linux/netdevice.h>
-#include <linux/sched.h>
-#endif
-
 #define AT_KERNEL(type) at_kernel_##type
 #include "kernel.h"
 

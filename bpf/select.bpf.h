@@ -39,6 +39,8 @@ static __always_inline bool cgroup_id_selected(__u64 id)
 AT_SUBPROGRAM __u32 cgroup_below_selected(__u64 cgroup, int level)
 {
 	for (int i = 0; i < MAX_CGROUP_LEVELS && i <= level; i++) {
+		/* Else compilers count down to 0, which v6.1's verifier takes for endless. */
+		__asm__ volatile("" : "+r"(i));
 		struct cgroup *ancestor =
 			AT_PROBE_ELEMENT((struct cgroup *)cgroup, cgroup, ancestors, i);
 		struct kernfs_node *node = AT_PROBE(ancestor, cgroup, kn);

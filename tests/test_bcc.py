@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from measure_loads import COMM, SLEEPER, agent
 
 from agenttune.errors import HostError, InputError
-from agenttune.measure import backend, bcc_compiler, bcc_kernel
+from agenttune.measure import backend, bcc_compiler, bcc_headers, bcc_kernel
 from agenttune.measure.backend import BCC, LIBBPF, choose
 from agenttune.measure.bpf_engine import BpfEngine
 from agenttune.measure.btf import Field, declared_fields, offsets
@@ -146,3 +148,63 @@ def test_a_kprobe_is_attached_until_its_descriptor_is_closed(tmp_path: Path) -> 
         return
     with pytest.raises(OSError, match="no_such_function"):
         attach_kprobe("no_such_function", -1)
+
+
+def no_types(library: Libbpf) -> KernelTypes:
+    raise OSError(2, "no BTF")
+
+
+@pytest.fixture
+def no_btf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel without BTF, as bcc's side of the engine sees it."""
+    monkeypatch.setattr(bcc_kernel, "KernelTypes", no_types)
+
+
+@pytest.mark.bpf
+def test_headers_tell_what_btf_tells(bcc_here: None, types: KernelTypes) -> None:
+    require_own_headers_that_compile()
+    fields = declared_fields(KERNEL_H)
+    told, known = bcc_headers.offsets(fields), offsets(types, fields)
+    # The scheduler keeps this one to itself, and irq_cpustat_t differs by name only.
+    private = {field for field in fields if field.type_name == "cfs_rq"}
+    assert {f: at for f, at in told.items() if f not in private} == {
+        f: at for f, at in known.items() if f not in private
+    }
+
+
+@pytest.mark.bpf
+def test_a_kernel_without_btf_is_measured(bcc_here: None, no_btf: None) -> None:
+    require_own_headers_that_compile()
+    engine = BpfEngine(Filter(comms=(COMM.encode(),)), backend=BCC)
+    try:
+        with agent(SLEEPER, 50) as sleeper:
+            sleeper.hear()
+            engine.open_window()
+            sleeper.poke()
+            sleeper.hear()
+            engine.close_window()
+            found = engine.counters()
+    finally:
+        engine.close()
+    assert {load.tgid for load in found.agents} == {sleeper.pid}
+    assert found.wakeups["hardirq"].count >= 25
+    assert found.softirqs
+    assert found.coverage.lost == 0
+
+
+@pytest.mark.bpf
+def test_tracepoints_are_found_without_btf(bcc_here: None, no_btf: None) -> None:
+    library = Libbpf()
+    kernel = bcc_kernel.BccKernel(library)
+    assert kernel.has_tracepoint("sched_switch")
+    assert not kernel.has_tracepoint("no_such_tracepoint")
+    kernel.close()
+    library.close()
+
+
+def require_own_headers_that_compile() -> None:
+    """bcc 0.26 compiles the network headers up to v6.1 only."""
+    if not Path(f"/lib/modules/{os.uname().release}/build").exists():
+        pytest.skip("needs the running kernel's own headers")
+    if not os.uname().release.startswith("6.1."):
+        pytest.skip("needs network headers that bcc 0.26 compiles: Linux 6.1")

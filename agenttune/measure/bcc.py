@@ -41,7 +41,7 @@ _PLACEHOLDER = 0x41540000
 _LOAD_64, _MAP_SOURCES = 0x18, (1, 2)
 # enum bpf_prog_type.
 _KPROBE, _RAW_TRACEPOINT = 2, 17
-_LOG_SIZE = 1 << 18
+_LOG_SIZE = 1 << 24
 # Threads whose state fits at a time, within so many bytes: made before loading, as a probe may not
 # always allocate.
 _THREADS, _THREAD_BYTES = 16384, 16 << 20
@@ -216,19 +216,28 @@ class BccObject(Object):
         self._stack.callback(os.close, fd)
 
     def _load_program(self, name: str, kind: int, code: bytes) -> None:
-        log = create_string_buffer(_LOG_SIZE)
-        options = _LoadOptions(sz=sizeof(_LoadOptions), log_size=_LOG_SIZE, log_buf=addressof(log))
-        short = name.encode()[:15]
-        arguments = (kind, short, b"GPL", code, len(code) // 8, byref(options))
+        arguments = (kind, name.encode()[:15], b"GPL", code, len(code) // 8)
         try:
-            self._program_fds[name] = self._library.check("bpf_prog_load", *arguments)
+            program = int(self._library.check("bpf_prog_load", *arguments, None))
         except OSError as error:
-            tail = "\n".join(log.value.decode(errors="replace").splitlines()[-12:])
             raise HostError(
-                f"the kernel refused the BPF program {name} ({error.strerror}):\n{tail}",
+                f"the kernel refused the BPF program {name} ({error.strerror}):\n"
+                + self._verifier_log(arguments),
                 hint="Report this with the lines above and the output of: uname -a",
             ) from error
-        self._stack.callback(os.close, self._program_fds[name])
+        self._program_fds[name] = program
+        self._stack.callback(os.close, program)
+
+    def _verifier_log(self, arguments: tuple[int, bytes, bytes, bytes, int]) -> str:
+        """Why the verifier refuses a program: the last lines of what it says."""
+        log = create_string_buffer(_LOG_SIZE)
+        options = _LoadOptions(
+            sz=sizeof(_LoadOptions), log_level=1, log_size=_LOG_SIZE, log_buf=addressof(log)
+        )
+        fd = self._library.call("bpf_prog_load", *arguments, byref(options))
+        if fd >= 0:
+            os.close(fd)
+        return "\n".join(log.value.decode(errors="replace").splitlines()[-12:])
 
     def _raw_tracepoint(self, tracepoint: str, program: int) -> int:
         arguments = (tracepoint.encode(), program)

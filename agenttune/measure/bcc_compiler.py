@@ -47,22 +47,37 @@ def headers_found() -> bool:
     return any(place.exists() for place in places)
 
 
+class CompileError(HostError):
+    """bcc could not compile a source; `said` is all that the compiler said."""
+
+    def __init__(self, name: str, said: str) -> None:
+        tail = "\n".join(said.splitlines()[-12:])
+        hint = "Report this with the lines above and the output of: uname -a"
+        if "Unable to find kernel headers" in tail:
+            hint = HEADERS_HINT
+        super().__init__(f"bcc cannot compile {name}:\n{tail}", hint=hint)
+        self.said = said
+
+
 def compile_programs(
     source: Path, names: Sequence[str], macros: Mapping[str, str]
 ) -> dict[str, bytes]:
-    """Each named program's instructions. Raises HostError with the compiler's words."""
-    bcc = import_bcc()
-    flags = ["-w", "-DAT_BCC", f"-I{source.parent}"]
+    """Each named program's instructions. Raises CompileError."""
+    flags = ["-DAT_BCC", f"-I{source.parent}"]
     flags += [f"-D{name}={value}" for name, value in macros.items()]
+    return compile_text(source.read_bytes(), names, source.name, flags)
+
+
+def compile_text(
+    text: bytes, names: Sequence[str], title: str, flags: Sequence[str] = ()
+) -> dict[str, bytes]:
+    """As compile_programs; `title` names the source in messages."""
+    bcc = import_bcc()
     with _errors_kept() as said:
         try:
-            module = bcc.BPF(text=source.read_bytes(), cflags=flags)
+            module = bcc.BPF(text=text, cflags=["-w", "-ferror-limit=0", *flags])
         except Exception as error:  # bcc raises nothing narrower
-            tail = "\n".join(said().splitlines()[-12:])
-            hint = "Report this with the lines above and the output of: uname -a"
-            if "Unable to find kernel headers" in tail:
-                hint = HEADERS_HINT
-            raise HostError(f"bcc cannot compile {source.name}:\n{tail}", hint=hint) from error
+            raise CompileError(title, said()) from error
     try:
         return {name: bytes(module.dump_func(name.encode())) for name in names}
     finally:

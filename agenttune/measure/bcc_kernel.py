@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from agenttune.measure import bcc_headers
 from agenttune.measure.btf import Field, declared_fields, offsets
 from agenttune.measure.libbpf import KernelTypes, Libbpf
 
 _KALLSYMS = Path("/proc/kallsyms")
+_EVENTS = Path("/sys/kernel/tracing/events")
 # Per-CPU variables by what is read of them, the newest kernel's first: a variable of its own; a
 # field of x86's pcpu_hot (v6.2 to v6.14); a field of irq_stat (until v6.1).
 _PERCPU = {
@@ -32,14 +34,17 @@ _PER_CPU_OFFSET = "__per_cpu_offset"
 def macros(library: Libbpf, header: Path) -> Mapping[str, str]:
     """Offsets of the header's fields, and of per-CPU variables where kallsyms has them.
 
-    Raises OSError when the kernel's types cannot be read.
+    Raises CompileError where they must come from the kernel's headers and those do not compile.
     """
     fields = declared_fields(header)
-    types = KernelTypes(library)
-    try:
-        found = offsets(types, fields)
-    finally:
-        types.close()
+    types = _kernel_types(library)
+    if types:
+        try:
+            found = offsets(types, fields)
+        finally:
+            types.close()
+    else:
+        found = bcc_headers.offsets(fields)
     chosen = {field.macro: str(_ABSENT if at is None else at) for field, at in found.items()}
     return {**chosen, **_percpu_macros(found)}
 
@@ -48,18 +53,28 @@ class BccKernel:
     """The running kernel, as far as the choice of bcc's programs needs it."""
 
     def __init__(self, library: Libbpf) -> None:
-        """Raises OSError when the kernel's types cannot be read."""
-        self._types = KernelTypes(library)
+        self._types = _kernel_types(library)
 
     def has_tracepoint(self, name: str) -> bool:
-        return self._types.has_tracepoint(name)
+        if self._types:
+            return self._types.has_tracepoint(name)
+        return any(_EVENTS.glob(f"*/{name}"))
 
     def percpu_symbols_resolve(self) -> bool:
-        """Whether programs named *_exact can run."""
-        return bool(_percpu_macros(offsets(self._types, _PERCPU_FIELDS)))
+        """Whether programs named *_exact can run; without BTF only those of plain variables."""
+        found = offsets(self._types, _PERCPU_FIELDS) if self._types else {}
+        return bool(_percpu_macros(found))
 
     def close(self) -> None:
-        self._types.close()
+        if self._types:
+            self._types.close()
+
+
+def _kernel_types(library: Libbpf) -> KernelTypes | None:
+    try:
+        return KernelTypes(library)
+    except OSError:
+        return None
 
 
 def _percpu_macros(found: Mapping[Field, int | None]) -> Mapping[str, str]:
