@@ -15,6 +15,19 @@ from agenttune.errors import InputError
 from agenttune.host.selector import Selector
 from agenttune.measure.choice import StepId
 from agenttune.measure.probe_layout import DEFAULT_MAX_BYTES, ProbeName
+from agenttune.options import (
+    STATE_DIRECTORY,
+    add_agents,
+    add_confirm_within,
+    add_dry_run,
+    add_engine,
+    add_json,
+    add_profile,
+    add_root,
+    add_seconds,
+    add_state_dir,
+    add_step,
+)
 
 EXIT_CODES = """exit status:
   0  done
@@ -23,7 +36,6 @@ EXIT_CODES = """exit status:
   3  revert left something behind: a foreign change, a lost device or a failed write"""
 
 DEFAULT_PROFILE = "agent-latency"
-STATE_DIRECTORY = Path("/var/lib/agenttune")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +59,8 @@ class Args:
     file: Path | None = None
     step: StepId | None = None
     slowest: int = 1
+    perfetto: Path | None = None
+    svg: Path | None = None
     probe: str = ""
     interval: float | None = None
     max_bytes: int = DEFAULT_MAX_BYTES
@@ -96,25 +110,25 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _show(verb: argparse.ArgumentParser) -> None:
-    _add_root(verb)
-    _add_agents(verb)
-    _add_json(verb, "host")
+    add_root(verb)
+    add_agents(verb)
+    add_json(verb, "host")
 
 
 def _measure(verb: argparse.ArgumentParser) -> None:
-    _add_seconds(verb)
-    _add_agents(verb)
-    _add_engine(verb)
+    add_seconds(verb)
+    add_agents(verb)
+    add_engine(verb)
     verb.add_argument(
         "--save", type=Path, metavar="FILE", help="also write the measurement to FILE, as JSON"
     )
-    _add_json(verb, "measurement")
+    add_json(verb, "measurement")
 
 
 def _probe(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("probe", choices=tuple(ProbeName), help="what to time")
-    _add_agents(verb)
-    _add_seconds(verb)
+    add_agents(verb)
+    add_seconds(verb)
     verb.add_argument(
         "--interval",
         type=checked(seconds),
@@ -128,13 +142,13 @@ def _probe(verb: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"block: time requests up to this size (default: {DEFAULT_MAX_BYTES})",
     )
-    _add_json(verb, "probe")
+    add_json(verb, "probe")
 
 
 def _steps(verb: argparse.ArgumentParser) -> None:
-    _add_agents(verb)
-    _add_seconds(verb)
-    _add_engine(verb)
+    add_agents(verb)
+    add_seconds(verb)
+    add_engine(verb)
     verb.add_argument(
         "--syscalls",
         action="store_true",
@@ -146,13 +160,13 @@ def _steps(verb: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write every step to FILE, for 'explain'; without it, the slowest are kept",
     )
-    _add_json(verb, "steps")
+    add_json(verb, "steps")
 
 
 def _explain(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("file", type=Path, metavar="FILE", help="a record from 'steps --save'")
     which = verb.add_mutually_exclusive_group()
-    _add_step(which)
+    add_step(which)
     which.add_argument(
         "--slowest",
         type=checked(step_count),
@@ -167,22 +181,37 @@ def _explain(verb: argparse.ArgumentParser) -> None:
         help="say what this profile's plan does about it, on the host and boot of the record "
         f"(default: {DEFAULT_PROFILE})",
     )
-    _add_json(verb, "explanations")
+    add_json(verb, "explanations")
+
+
+def _export(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("file", type=Path, metavar="FILE", help="a record from 'steps --save'")
+    kind = verb.add_mutually_exclusive_group(required=True)
+    kind.add_argument(
+        "--perfetto",
+        type=Path,
+        metavar="OUT.json",
+        help="every step as Chrome trace JSON, for ui.perfetto.dev and chrome://tracing",
+    )
+    kind.add_argument(
+        "--svg", type=Path, metavar="OUT.svg", help="a picture of one step (default: the slowest)"
+    )
+    add_step(verb)
 
 
 def _profile(verb: argparse.ArgumentParser) -> None:
     actions = verb.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="name every profile and what it is for")
-    _add_json(listing, "profiles")
+    add_json(listing, "profiles")
     show = actions.add_parser("show", help="print one profile with its includes merged")
     check = actions.add_parser("check", help="say whether a profile is valid, and if not, where")
     for each in (show, check):
-        _add_profile(each)
-    _add_json(show, "profile")
+        add_profile(each)
+    add_json(show, "profile")
 
 
 def _plan(verb: argparse.ArgumentParser) -> None:
-    _add_profile(verb)
+    add_profile(verb)
     verb.add_argument(
         "--measurement",
         type=Path,
@@ -190,42 +219,42 @@ def _plan(verb: argparse.ArgumentParser) -> None:
         help="a file from 'measure --save': vectors are balanced by their measured time, "
         "and each change carries its share as evidence",
     )
-    _add_root(verb)
-    _add_json(verb, "plan")
+    add_root(verb)
+    add_json(verb, "plan")
 
 
 def _apply(verb: argparse.ArgumentParser) -> None:
-    _add_profile(
+    add_profile(
         verb, metavar="PLAN|PROFILE", what="a plan from 'plan --json' (a .json file), or a profile"
     )
-    _add_dry_run(verb)
-    _add_confirm_within(verb)
-    _add_state_dir(verb)
-    _add_json(verb, "applied")
+    add_dry_run(verb)
+    add_confirm_within(verb)
+    add_state_dir(verb)
+    add_json(verb, "applied")
 
 
 def _confirm(verb: argparse.ArgumentParser) -> None:
-    _add_state_dir(verb)
+    add_state_dir(verb)
 
 
 def _status(verb: argparse.ArgumentParser) -> None:
-    _add_state_dir(verb)
-    _add_json(verb, "status")
+    add_state_dir(verb)
+    add_json(verb, "status")
 
 
 def _revert(verb: argparse.ArgumentParser) -> None:
-    _add_dry_run(verb)
-    _add_state_dir(verb)
-    _add_json(verb, "reverted")
+    add_dry_run(verb)
+    add_state_dir(verb)
+    add_json(verb, "reverted")
 
 
 def _tune(verb: argparse.ArgumentParser) -> None:
-    _add_profile(verb)
-    _add_seconds(verb)
-    _add_engine(verb)
-    _add_confirm_within(verb)
-    _add_state_dir(verb)
-    _add_json(verb, "tuned")
+    add_profile(verb)
+    add_seconds(verb)
+    add_engine(verb)
+    add_confirm_within(verb)
+    add_state_dir(verb)
+    add_json(verb, "tuned")
 
 
 def _completion(verb: argparse.ArgumentParser) -> None:
@@ -261,6 +290,7 @@ _VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
         "the host and boot it was made in.",
         _explain,
     ),
+    "export": ("Export recorded steps for a trace viewer, or draw one.", _export),
     "profile": ("List, show or check profiles.", _profile),
     "plan": (
         "Plan a profile's changes for this host, without making any. "
@@ -286,94 +316,3 @@ _VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     ),
     "completion": ("Print a completion script for a shell.", _completion),
 }
-
-
-def _add_root(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--root",
-        type=Path,
-        default=Path("/"),
-        metavar="DIR",
-        help="read a recorded tree (with proc/ and sys/ in it) instead of this machine",
-    )
-
-
-def _add_json(parser: argparse.ArgumentParser, kind: str) -> None:
-    parser.add_argument(
-        "--json", action="store_true", help=f"print JSON (docs/schema/{kind}.json) instead of text"
-    )
-
-
-def _add_agents(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--agent",
-        dest="selectors",
-        action="append",
-        type=checked(Selector.parse),
-        metavar="SELECTOR",
-        help="who the agent is: comm:NAME, pid:N, cgroup:/PATH or unit:NAME.service; repeatable",
-    )
-
-
-def _add_step(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument(
-        "--step",
-        type=checked(StepId.parse),
-        metavar="[TGID:]ID",
-        help="this step; the slowest where its process used the id again",
-    )
-
-
-def _add_seconds(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--seconds",
-        type=checked(seconds),
-        default=10.0,
-        metavar="N",
-        help="how long to measure (default: 10)",
-    )
-
-
-def _add_engine(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--engine",
-        choices=("auto", "libbpf", "bcc"),
-        default="auto",
-        help="what loads the BPF programs: libbpf (prebuilt, needs BTF), or bcc (compiled on this "
-        "host, needs bcc and the kernel's headers); auto takes libbpf where there is BTF "
-        "(default: auto)",
-    )
-
-
-def _add_profile(
-    parser: argparse.ArgumentParser,
-    metavar: str = "PROFILE",
-    what: str = "a profile's name, or the path of a .yaml file",
-) -> None:
-    parser.add_argument("profile", metavar=metavar, help=what)
-
-
-def _add_dry_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print what would be written; write nothing"
-    )
-
-
-def _add_confirm_within(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--confirm-within",
-        type=checked(seconds),
-        metavar="SECONDS",
-        help="revert by itself unless 'agenttune confirm' is run in time; "
-        "the timer survives this process and its terminal",
-    )
-
-
-def _add_state_dir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--state-dir",
-        type=Path,
-        default=STATE_DIRECTORY,
-        metavar="DIR",
-        help=f"where the journal is (default: {STATE_DIRECTORY})",
-    )

@@ -23,29 +23,26 @@ from agenttune.change.journal import open_journal, read_journal
 from agenttune.change.kernel import Kernel
 from agenttune.change.revert import Reverted
 from agenttune.cli import Args
-from agenttune.errors import AgenttuneError, ExitCode, PlanRefused
+from agenttune.errors import AgenttuneError, ExitCode
 from agenttune.host.capture import read_host
 from agenttune.host.host import Host
-from agenttune.measure.choice import Select, only, slowest
-from agenttune.measure.culprit import culprit
 from agenttune.measure.measurement import Measurement
 from agenttune.measure.probe_layout import ProbeName
 from agenttune.measure.probe_report import ProbeReport
 from agenttune.measure.probe_session import probe as run_probe
-from agenttune.measure.record_file import read_trace, write_trace
+from agenttune.measure.record_file import write_trace
 from agenttune.measure.session import measure as measure_host
 from agenttune.measure.steps_session import record as record_steps
-from agenttune.measure.trace import Step, Trace
+from agenttune.measure.trace import Trace
+from agenttune.output import emit, save, say
 from agenttune.policy.landing import Landing, landing
 from agenttune.policy.plan import Plan
 from agenttune.policy.planner import make_plan
 from agenttune.policy.profile import Profile
 from agenttune.policy.profile_file import list_profiles, profile_search, read_profile
-from agenttune.policy.remedy import Remedy, find_remedy
+from agenttune.record_commands import explain, export
 from agenttune.report.change import applied_text, reverted_text, status_text
-from agenttune.report.explain import explanations_text
 from agenttune.report.explanation import Explanation
-from agenttune.report.explanation import explain as explained
 from agenttune.report.host import host_text
 from agenttune.report.landing import landing_text
 from agenttune.report.measurement import measurement_text
@@ -102,7 +99,7 @@ def run(args: Args) -> ExitCode:
 
 
 def show(args: Args) -> ExitCode:
-    _print(args, "host", read_host(args.root, args.selectors), host_text)
+    emit(args, "host", read_host(args.root, args.selectors), host_text)
     return ExitCode.OK
 
 
@@ -110,8 +107,8 @@ def measure(args: Args) -> ExitCode:
     with _interrupted() as stop:
         seen = measure_host(args.seconds, args.selectors, read_host(), stop, args.engine)
     if args.save:
-        _save(args.save, document.encode("measurement", seen))
-    _print(args, "measurement", seen, measurement_text)
+        save(args.save, document.encode("measurement", seen))
+    emit(args, "measurement", seen, measurement_text)
     return ExitCode.OK
 
 
@@ -130,7 +127,7 @@ def probe(args: Args) -> ExitCode:
             if args.json and args.interval:
                 sys.stdout.write(document.encode_line("probe", seen).decode())
             else:
-                _print(args, "probe", seen, probe_text)
+                emit(args, "probe", seen, probe_text)
             sys.stdout.flush()
     return ExitCode.OK
 
@@ -148,26 +145,17 @@ def steps(args: Args) -> ExitCode:
         )
     if args.save:
         write_trace(args.save, trace)
-    _print(args, "steps", trace, _steps_text)
-    return ExitCode.OK
-
-
-def explain(args: Args) -> ExitCode:
-    chosen = only(args.step) if args.step else slowest(args.slowest)
-    trace = _recorded(args, chosen)
-    remedy = _remedies(args, trace)
-    found = tuple(explained(step, trace, remedy(step)) for step in trace.steps)
-    _print(args, "explanations", found, lambda each: explanations_text(each, trace))
+    emit(args, "steps", trace, _steps_text)
     return ExitCode.OK
 
 
 def profile(args: Args) -> ExitCode:
     if args.action == "list":
-        _print(args, "profiles", _summaries(), _summaries_text)
+        emit(args, "profiles", _summaries(), _summaries_text)
         return ExitCode.OK
     found = read_profile(args.profile, profile_search())
     if args.action == "show":
-        _print(args, "profile", found, profile_text)
+        emit(args, "profile", found, profile_text)
     else:
         print(f"{found.name}: valid")
     return ExitCode.OK
@@ -179,7 +167,7 @@ def plan(args: Args) -> ExitCode:
     if args.measurement:
         seen = document.load("measurement", Measurement, args.measurement)
     host = read_host(args.root, wanted.selectors)
-    _print(args, "plan", make_plan(host, wanted, seen), plan_text)
+    emit(args, "plan", make_plan(host, wanted, seen), plan_text)
     return ExitCode.OK
 
 
@@ -189,7 +177,7 @@ def apply(args: Args) -> ExitCode:
         kernel.require_privilege()
     chosen = _plan_of(args.profile)
     done = applying.preview(chosen, kernel) if args.dry_run else _apply(args, chosen, kernel)
-    _print(args, "applied", done, lambda each: applied_text(each, dry_run=args.dry_run))
+    emit(args, "applied", done, lambda each: applied_text(each, dry_run=args.dry_run))
     return ExitCode.OK
 
 
@@ -205,7 +193,7 @@ def confirm(args: Args) -> ExitCode:
 def status(args: Args) -> ExitCode:
     with read_journal(args.state_dir) as journal:
         now = verify.status(Kernel(), journal)
-    _print(args, "status", now, status_text)
+    emit(args, "status", now, status_text)
     return now.exit_code
 
 
@@ -218,23 +206,23 @@ def revert(args: Args) -> ExitCode:
         kernel.require_privilege()
         with open_journal(args.state_dir) as journal:
             done = reverting.revert(kernel, journal)
-    _print(args, "reverted", done, lambda each: reverted_text(each, dry_run=args.dry_run))
+    emit(args, "reverted", done, lambda each: reverted_text(each, dry_run=args.dry_run))
     return done.exit_code
 
 
 def tune(args: Args) -> ExitCode:
     wanted, kernel = read_profile(args.profile, profile_search()), Kernel()
     kernel.require_privilege()
-    _say(f"measuring for {args.seconds:g} s before the change")
+    say(f"measuring for {args.seconds:g} s before the change")
     before = measure_host(args.seconds, wanted.selectors, read_host(), engine=args.engine)
     host = read_host(selectors=wanted.selectors)
     chosen = make_plan(host, wanted, before)
     done = Tuned(before, chosen, _apply(args, chosen, kernel))
     if done.applied.txn is not None:
-        _say(f"measuring for {args.seconds:g} s after the change")
+        say(f"measuring for {args.seconds:g} s after the change")
         after = _measure_again(args, wanted, host)
         done = Tuned(before, chosen, done.applied, after, landing(chosen, before, after))
-    _print(args, "tuned", done, _tuned_text)
+    emit(args, "tuned", done, _tuned_text)
     return ExitCode.OK if done.proof is None or done.proof.landed else ExitCode.MISMATCH
 
 
@@ -251,6 +239,7 @@ _VERBS: dict[str, Callable[[Args], ExitCode]] = {
         probe,
         steps,
         explain,
+        export,
         profile,
         plan,
         apply,
@@ -269,26 +258,6 @@ def _plan_of(name: str) -> Plan:
         return document.load("plan", Plan, Path(name))
     wanted = read_profile(name, profile_search())
     return make_plan(read_host(selectors=wanted.selectors), wanted)
-
-
-def _recorded(args: Args, chosen: Select) -> Trace:
-    assert args.file
-    return read_trace(args.file, chosen)
-
-
-def _remedies(args: Args, trace: Trace) -> Callable[[Step], Remedy]:
-    """What a plan for this host does about a step; a plan for another boot says nothing."""
-    wanted = read_profile(args.profile or cli.DEFAULT_PROFILE, profile_search())
-    host = read_host(selectors=wanted.selectors)
-    if trace.boot_id is None or trace.boot_id != host.boot_id:
-        elsewhere = Remedy("planned changes can be told only in the boot that it was recorded in")
-        return lambda step: elsewhere
-    try:
-        chosen = make_plan(host, wanted)
-    except PlanRefused as error:
-        refused = Remedy(f"plan {wanted.name} is refused on this host: {error.message}")
-        return lambda step: refused
-    return lambda step: find_remedy(culprit(step, trace), step, trace, host, chosen)
 
 
 def _apply(args: Args, chosen: Plan, kernel: Kernel) -> Applied:
@@ -363,18 +332,3 @@ def _tuned_text(done: Tuned) -> str:
             "'agenttune revert' puts every value back.\n",
         )
     )
-
-
-def _print(args: Args, kind: str, value: T, text: Callable[[T], str]) -> None:
-    sys.stdout.write(document.encode(kind, value).decode() if args.json else text(value))
-
-
-def _save(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise AgenttuneError(f"{path}: cannot be written: {error.strerror}") from error
-
-
-def _say(text: str) -> None:
-    print(f"agenttune: {text}", file=sys.stderr, flush=True)

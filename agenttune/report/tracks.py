@@ -37,11 +37,12 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One point of a chain: a slice's track and CPU, and a time inside the slice."""
+    """One frame of a chain: its slice's track, CPU, begin and end. A switch-in ends at once."""
 
     track: Track
     cpu: int
     ns: int
+    end_ns: int
 
 
 def step_slices(step: Step, trace: Trace) -> tuple[Slice, ...]:
@@ -54,13 +55,13 @@ def step_slices(step: Step, trace: Trace) -> tuple[Slice, ...]:
 
 
 def wait_hops(wait: Wait) -> tuple[Hop, ...]:
-    """From the interrupt to the switch-in, in time order; each lies in a slice of step_slices()."""
+    """From the interrupt to the switch-in; each but an empty one has its slice in step_slices()."""
     chain, hops = wait.chain, []
     if chain and wait.waking_ns is not None:
         for track, cpu, begin_ns, end_ns in _frames(chain, wait.waking_ns):
             if end_ns > begin_ns:
-                hops.append(Hop(track, cpu, begin_ns))
-    hops.append(Hop(Track.TASK, wait.in_cpu, wait.in_ns))
+                hops.append(Hop(track, cpu, begin_ns, end_ns))
+    hops.append(Hop(Track.TASK, wait.in_cpu, wait.in_ns, wait.in_ns))
     return tuple(hops)
 
 
@@ -108,8 +109,7 @@ def _holder(wait: Wait, bucket: Bucket) -> str:
 
 def _running(step: Step) -> Iterator[Slice]:
     """The thread's turns between its kept waits, which may hold waits that were not kept."""
-    others = step.nr_waits - len(step.waits)
-    name = f"{printable(step.comm)} ({step.tid})" + (" or short waits" if others else "")
+    name = f"{printable(step.comm)} ({step.tid})"
     begin_ns, cpu = step.begin_ns, None
     for wait in sorted(step.waits, key=lambda each: each.out_ns):
         yield Slice(Track.TASK, wait.out_cpu, begin_ns, wait.out_ns, name, own=True)

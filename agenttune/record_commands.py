@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The verbs that read a record of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from agenttune import cli
+from agenttune.cli import Args
+from agenttune.errors import ExitCode, InputError, PlanRefused
+from agenttune.host.capture import read_host
+from agenttune.measure.choice import Select, only, slowest
+from agenttune.measure.culprit import culprit
+from agenttune.measure.record_file import read_trace
+from agenttune.measure.trace import Step, Trace
+from agenttune.output import emit, save
+from agenttune.policy.planner import make_plan
+from agenttune.policy.profile_file import profile_search, read_profile
+from agenttune.policy.remedy import Remedy, find_remedy
+from agenttune.report.explain import explanations_text
+from agenttune.report.explanation import explain as explained
+from agenttune.report.perfetto import perfetto_json
+from agenttune.report.picture import picture_svg
+
+
+def explain(args: Args) -> ExitCode:
+    chosen = only(args.step) if args.step else slowest(args.slowest)
+    trace = _recorded(args, chosen)
+    remedy = _remedies(args, trace)
+    found = tuple(explained(step, trace, remedy(step)) for step in trace.steps)
+    emit(args, "explanations", found, lambda each: explanations_text(each, trace))
+    return ExitCode.OK
+
+
+def export(args: Args) -> ExitCode:
+    if args.svg:
+        trace = _recorded(args, only(args.step) if args.step else slowest(1))
+        if not trace.steps:
+            raise InputError(f"{args.file}: holds no steps", hint="Record for longer.")
+        save(args.svg, picture_svg(trace.steps[0], trace).encode())
+    elif args.perfetto:
+        trace = _recorded(args, only(args.step) if args.step else tuple)
+        save(args.perfetto, perfetto_json(trace))
+    return ExitCode.OK
+
+
+def _recorded(args: Args, chosen: Select) -> Trace:
+    assert args.file
+    return read_trace(args.file, chosen)
+
+
+def _remedies(args: Args, trace: Trace) -> Callable[[Step], Remedy]:
+    """What a plan for this host does about a step; a plan for another boot says nothing."""
+    wanted = read_profile(args.profile or cli.DEFAULT_PROFILE, profile_search())
+    host = read_host(selectors=wanted.selectors)
+    if trace.boot_id is None or trace.boot_id != host.boot_id:
+        elsewhere = Remedy("planned changes can be told only in the boot that it was recorded in")
+        return lambda step: elsewhere
+    try:
+        chosen = make_plan(host, wanted)
+    except PlanRefused as error:
+        refused = Remedy(f"plan {wanted.name} is refused on this host: {error.message}")
+        return lambda step: refused
+    return lambda step: find_remedy(culprit(step, trace), step, trace, host, chosen)
