@@ -40,23 +40,22 @@ _SOL_SOCKET, _SO_COOKIE = 1, 57
 _KEPT_NAMES, _KEPT_NAME_LENGTH, _MOST_NESTED = 1024, 64, 64
 
 
-def _no_mark(*_words: int) -> None:
+def _no_mark(*_words: object) -> None:
     """Stands in where no mark can be made."""
 
 
-def _find_prctl(typed: int) -> Callable[..., None]:
-    """prctl() with that many words of full width, each 40 ns; what follows them has to be 0."""
+def _find_prctl() -> tuple[Callable[..., None], Callable[[int], Any]]:
+    """prctl(), and what makes one of its words; argtypes would make all five in every call."""
     try:
-        import ctypes
+        from ctypes import PyDLL, c_ulong, sizeof
 
-        if sys.platform != "linux" or ctypes.sizeof(ctypes.c_ulong) != 8:
-            return _no_mark
-        prctl = ctypes.PyDLL(None).prctl  # which keeps the GIL: no wait for another thread
-        prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * typed)
+        if sys.platform != "linux" or sizeof(c_ulong) != 8:
+            return _no_mark, int
+        prctl = PyDLL(None).prctl  # which keeps the GIL: no wait for another thread
         prctl.restype = None
-        return prctl
+        return prctl, c_ulong.from_param
     except Exception:
-        return _no_mark
+        return _no_mark, int
 
 
 class _Thread(threading.local):
@@ -66,15 +65,16 @@ class _Thread(threading.local):
         self.token = object()
 
 
-_mark = _find_prctl(typed=2)
-_mark_with = _find_prctl(typed=4)
+_mark, _word_of = _find_prctl()
+_end, _bind, _unbind, _none = map(_word_of, (_END, _BIND, _UNBIND, 0))
 _here = _Thread()
 _next_id = itertools.count(1).__next__
 _step_var: ContextVar[Step | None] = ContextVar("agenttune.step", default=None)
 _current, _set_current = _step_var.get, _step_var.set
+_now_ns = time.monotonic_ns  # CLOCK_MONOTONIC, as far as marks are made
 _new = object.__new__
 # kind → name → the word of its begin mark, with the buffer that the word points to.
-_words: dict[str, dict[str | None, tuple[int, object]]] = {kind: {} for kind in _KINDS}
+_begins: dict[str, dict[str | None, tuple[Any, object]]] = {kind: {} for kind in _KINDS}
 
 
 def _after_fork_in_child() -> None:
@@ -121,16 +121,16 @@ def step(  # noqa: F811
     first item to its end, the consumer's time between the items included. Never raises.
     """
     try:
-        word = _words[kind][name]
+        begin = _begins[kind][name]
     except Exception:
         if callable(name):
             return step(kind=kind, deadline=deadline, budget=budget)(name)
-        word = _make_word(name, kind)
+        begin = _make_begin(name, kind)
     made = _new(Step)
     made.id = 0
     made._name = name
     made._kind = kind
-    made._word = word
+    made._begin = begin
     made._limits = None if deadline is None and budget is None else (deadline, budget)
     made._owner = None
     made._cookies = None
@@ -158,11 +158,14 @@ class Step:
     id: its number in this process, 0 before the begin; the reports name it.
     """
 
-    __slots__ = ("_cookies", "_kind", "_limits", "_name", "_outer", "_owner", "_word", "id")
+    __slots__ = (
+        "_begin", "_cookies", "_id", "_kind", "_limits", "_name", "_outer", "_owner", "id",
+    )  # fmt: skip
     id: int
+    _id: Any
     _name: Any
     _kind: Any
-    _word: tuple[int, object]
+    _begin: tuple[Any, object]
     _limits: tuple[float | None, float | None] | None
     _owner: object | None
     _outer: Step | None
@@ -174,14 +177,16 @@ class Step:
             if self._owner is not None:
                 self.end()
             self._outer = _current()
-            self.id = step_id = _next_id()
+            self.id = number = _next_id()
+            self._id = step_id = _word_of(number)
             self._owner = _here.token
             _set_current(self)
             if self._limits is None:
-                _mark(_OPTION, self._word[0], step_id, 0, 0)
+                _mark(_OPTION, self._begin[0], step_id, _none, _none)
             else:
-                ends_ns, budget_us = _deadline_ns(self._limits[0]), _budget_us(self._limits[1])
-                _mark_with(_OPTION, self._word[0], step_id, ends_ns, budget_us)
+                budget_us = _word_of(_budget_us(self._limits[1]))
+                deadline_ns = _word_of(_deadline_ns(self._limits[0]))
+                _mark(_OPTION, self._begin[0], step_id, deadline_ns, budget_us)
         except Exception:
             pass
         return self
@@ -195,8 +200,8 @@ class Step:
             if mine:
                 if self._cookies is not None:
                     for cookie in self._cookies:
-                        _mark_with(_OPTION, _UNBIND, self.id, cookie, 0)
-                _mark(_OPTION, _END, self.id, 0, 0)
+                        _mark(_OPTION, _unbind, self._id, _word_of(cookie), _none)
+                _mark(_OPTION, _end, self._id, _none, _none)
             if owner is not None:
                 self._cookies = None
                 if (outer := self._outer) is not None and outer._owner is None:
@@ -209,23 +214,23 @@ class Step:
 
     def bind(self, sock: object) -> bool:
         """Ties a socket to this step, as agenttune.bind() does to the current one."""
-        return self._tie(_BIND, sock)
+        return self._tie(_bind, sock)
 
     def unbind(self, sock: object) -> bool:
         """Unties a socket before the step's end, as when it goes back to a pool."""
-        return self._tie(_UNBIND, sock)
+        return self._tie(_unbind, sock)
 
-    def _tie(self, operation: int, sock: object) -> bool:
+    def _tie(self, operation: object, sock: object) -> bool:
         try:
             if self._owner is not _here.token or not (cookie := _cookie(sock)):
                 return False
             if self._cookies is None:
                 self._cookies = set()
-            if operation == _BIND:
+            if operation is _bind:
                 self._cookies.add(cookie)
             else:
                 self._cookies.discard(cookie)
-            _mark_with(_OPTION, operation, self.id, cookie, 0)
+            _mark(_OPTION, operation, self._id, _word_of(cookie), _none)
             return True
         except Exception:
             return False
@@ -273,7 +278,7 @@ def _nearest_open(found: Step | None) -> Step | None:
     return None
 
 
-def _make_word(name: Any, kind: object) -> tuple[int, object]:
+def _make_begin(name: Any, kind: object) -> tuple[Any, object]:
     """The word of a begin mark; without the name, or the kind, where it is of no use."""
     word = _BEGIN
     try:
@@ -287,17 +292,17 @@ def _make_word(name: Any, kind: object) -> tuple[int, object]:
         address = ctypes.addressof(buffer) if kept else 0
         word |= (address if address < _USER_ADDRESS_LIMIT else 0) << 16
         small = type(name) is str and len(name) <= _KEPT_NAME_LENGTH
-        if name is None or (small and len(_words[kind]) < _KEPT_NAMES):
-            return _words[kind].setdefault(name, (word, buffer))
-        return word, buffer
+        if name is None or (small and len(_begins[kind]) < _KEPT_NAMES):
+            return _begins[kind].setdefault(name, (_word_of(word), buffer))
+        return _word_of(word), buffer
     except Exception:
-        return word, None
+        return _word_of(word), None
 
 
 def _deadline_ns(seconds: float | None) -> int:
     """The moment that many seconds ahead, in CLOCK_MONOTONIC ns; 0 for what is no such moment."""
     try:
-        moment = 0 if seconds is None else time.monotonic_ns() + int(seconds * 1e9)
+        moment = 0 if seconds is None else _now_ns() + int(seconds * 1e9)
         return moment if 0 < moment <= _UINT64_MAX else 0
     except Exception:
         return 0
@@ -305,7 +310,8 @@ def _deadline_ns(seconds: float | None) -> int:
 
 def _budget_us(seconds: float | None) -> int:
     try:
-        return 0 if seconds is None or seconds <= 0 else min(int(seconds * 1e6) or 1, _UINT32_MAX)
+        whole_us = 0 if seconds is None or seconds <= 0 else int(seconds * 1e6) or 1
+        return whole_us if whole_us < _UINT32_MAX else _UINT32_MAX
     except Exception:
         return 0
 

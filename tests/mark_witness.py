@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 import subprocess
 import threading
@@ -14,6 +15,7 @@ import pytest
 
 from agenttune import steps
 
+CALLBACK = ctypes.PYFUNCTYPE(None, ctypes.c_int, *(ctypes.c_uint64,) * 4)
 BEGIN, END, BIND, UNBIND = 1, 2, 3, 4
 # "<unfinished ...>" stands in the place of the bracket when another thread's call comes between.
 MARK = re.compile(r"(\d+) +prctl\(0x41475354, (\w+), (\w+), (\w+), (\w+)(\) += (.*)| <unfinished)")
@@ -51,16 +53,23 @@ def split(word: int) -> tuple[int, int, int]:
 
 
 def record(monkeypatch: pytest.MonkeyPatch) -> list[Mark]:
-    """The marks this process makes from now on, as a libc would be asked for them."""
+    """The marks this process makes from now on, as a C function in the place of prctl() sees them.
+
+    Like prctl() it has no prototype that Python knows: it gets what the registers hold.
+    """
     seen: list[Mark] = []
 
     def prctl(option: int, word: int, *words: int) -> None:
         assert option == 0x41475354
-        assert len(words) == 3
         seen.append(Mark(threading.get_native_id(), *split(word), *words, None))
 
-    monkeypatch.setattr(steps, "_mark", prctl)
-    monkeypatch.setattr(steps, "_mark_with", prctl)
+    callback = CALLBACK(prctl)
+    unknown = ctypes.PYFUNCTYPE(None)(ctypes.cast(callback, ctypes.c_void_p).value)
+
+    def mark(*words: object, kept: object = callback) -> None:
+        unknown(*words)
+
+    monkeypatch.setattr(steps, "_mark", mark)
     return seen
 
 

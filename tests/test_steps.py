@@ -117,13 +117,13 @@ def test_names(marks: list[Seen], given: object, recorded: bytes) -> None:
 
 
 def test_kept_names_are_bounded(marks: list[Seen], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "_words", {kind: {} for kind in steps._KINDS})
+    monkeypatch.setattr(steps, "_begins", {kind: {} for kind in steps._KINDS})
     for number in range(steps._KEPT_NAMES + 50):
         with step(f"name {number}"):
             assert name(marks[-1]) == f"name {number}".encode()
-    assert len(steps._words["other"]) == steps._KEPT_NAMES
+    assert len(steps._begins["other"]) == steps._KEPT_NAMES
     with step("x" * (steps._KEPT_NAME_LENGTH + 1), kind="tool"):
-        assert not steps._words["tool"]
+        assert not steps._begins["tool"]
 
 
 def test_an_address_too_high_is_left_out(
@@ -291,7 +291,7 @@ def test_beginning_an_open_step_ends_it_first(marks: list[Seen]) -> None:
     ]  # fmt: skip
 
 
-def broken(*_words: int) -> None:
+def broken(*_begins: int) -> None:
     raise OSError("no libc")
 
 
@@ -300,7 +300,6 @@ def test_a_libc_that_fails_is_not_noticed(
 ) -> None:
     for function in (broken, None):  # None: module globals at interpreter shutdown
         monkeypatch.setattr(steps, "_mark", function)
-        monkeypatch.setattr(steps, "_mark_with", function)
         with step("x", deadline=1) as entered:
             bind(pair[0])
             entered.unbind(pair[0])
@@ -369,7 +368,7 @@ def test_import_brings_little() -> None:
     assert not {"typing", "inspect", "re", "socket", "asyncio", "msgspec"} & set(loaded)
 
 
-def test_the_package_offers_two_words() -> None:
+def test_the_package_offers_two_begins() -> None:
     assert agenttune.__all__ == ["bind", "step"]
     assert (agenttune.bind, agenttune.step) == (steps.bind, steps.step)
     assert list(inspect.signature(agenttune.step).parameters) == [
