@@ -173,7 +173,7 @@ class BccObject(Object):
         largest = 8
         for declared in self.maps():
             internal = declared.name.startswith(".")
-            if not declared.is_wanted() or (internal and not _macro_name(declared.name)):
+            if internal and not _macro_name(declared.name):
                 continue
             kind = declared.number("type")
             if kind == _TASK_STORAGE:
