@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from agenttune.measure.histogram import Histogram
 from agenttune.measure.measurement import Coverage, Distribution, Missing
@@ -50,6 +51,18 @@ def test_cpus_of_one_key_are_one_distribution() -> None:
     twice = (sampled(Sample.WAKEUP, name="agent"), sampled(Sample.WAKEUP, name="agent"))
     (found,) = distributions(twice, None)
     assert found.histogram == Histogram.of([1000, 1000])
+
+
+def test_keys_of_one_name_are_one_distribution() -> None:
+    """Function calls have two vectors and one row in /proc/interrupts."""
+    (found,) = distributions((sampled(Sample.ARCH, 2), sampled(Sample.ARCH, 3)), None)
+    assert (found.subject, found.histogram.count) == ("CAL", 2)
+
+
+def test_devices_of_other_namespaces_are_told_apart() -> None:
+    here = Path("/proc/self/ns/net").stat().st_ino
+    samples = [sampled(Sample.POLL, scope=scope, name="eth0") for scope in (here, 7)]
+    assert [each.subject for each in distributions(samples, None)] == ["eth0", "eth0@7"]
 
 
 def test_what_only_counts_is_no_distribution() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from agenttune.host.host import Host, VectorKey
-from agenttune.measure.engine import Counters, NapiCounters
+from agenttune.measure.engine import Counters
 from agenttune.measure.histogram import Histogram, merge
 from agenttune.measure.measurement import (
     CpuSqueeze,
@@ -68,13 +68,13 @@ def _vectors(counters: Counters, keys: Mapping[int, VectorKey]) -> Iterator[Vect
 
 def _napis(counters: Counters, netns: int) -> Iterator[NapiLoad]:
     for load in counters.napis:
-        name = _device_name(load, netns)
+        name = device_name(load.device, load.netns, netns)
         yield NapiLoad(name, load.cpu, load.polls, load.packets.total, load.exhausted)
 
 
-def _device_name(load: NapiCounters, netns: int) -> str:
+def device_name(device: str, netns: int, own_netns: int) -> str:
     """Names are unique in one network namespace only: others are told apart by their inode."""
-    return load.device if load.netns in (0, netns) else f"{load.device}@{load.netns}"
+    return device if netns in (0, own_netns) else f"{device}@{netns}"
 
 
 def _squeezes(window: Window) -> Iterator[CpuSqueeze]:
@@ -93,7 +93,7 @@ def _distributions(
     softirqs = counters.softirqs
     yield from _merged("softirq-latency", "ns", ((s.vector, s.latencies) for s in softirqs))
     yield from _merged("softirq-time", "ns", ((s.vector, s.times) for s in softirqs))
-    polls = ((_device_name(load, netns), load.packets) for load in counters.napis)
+    polls = ((device_name(load.device, load.netns, netns), load.packets) for load in counters.napis)
     yield from _merged("napi-packets-per-poll", "packets", polls)
     yield from _merged("wakeup-latency", "ns", counters.wakeups.items())
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import ctypes
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from agenttune.measure import layout, probes
 from agenttune.measure.backend import LIBBPF, Kernel
 from agenttune.measure.bpf_engine import check_host, prepare
 from agenttune.measure.filter import Filter
-from agenttune.measure.histogram import Histogram, merge
+from agenttune.measure.histogram import Histogram
 from agenttune.measure.libbpf import Object
 from agenttune.measure.loaded import Loaded
 from agenttune.measure.measurement import Coverage
@@ -152,15 +152,6 @@ def room(probe: ProbeName) -> int:
     }
     # Twice: one interval is read while the next one fills.
     return 2 * min(needed[probe] + 256, 8192)
-
-
-def merged(samples: Iterable[Sampled]) -> list[Sampled]:
-    """One for each key, over all CPUs, in the order of the keys."""
-    groups: dict[tuple[Sample, int, int, str], list[Histogram]] = {}
-    for each in samples:
-        key = (each.sample, each.number, each.scope, each.name)
-        groups.setdefault(key, []).append(each.histogram)
-    return [Sampled(*key, merge(groups[key])) for key in sorted(groups)]
 
 
 def _choose(kernel: Kernel, table: tuple[Probe, ...]) -> probes.Hooks:

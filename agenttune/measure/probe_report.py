@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from agenttune.host.host import Host
 from agenttune.measure import layout
+from agenttune.measure.figures import device_name
+from agenttune.measure.histogram import Histogram, merge
 from agenttune.measure.measurement import Coverage, Distribution
-from agenttune.measure.probe_engine import Sampled, merged
+from agenttune.measure.probe_engine import Sampled
 from agenttune.measure.probe_layout import Sample
 from agenttune.measure.readout import BACKLOG
 from agenttune.measure.syscall_names import syscall_name
@@ -77,31 +80,41 @@ class ProbeReport:
     coverage: Coverage
 
 
-def distributions(samples: tuple[Sampled, ...], host: Host | None) -> tuple[Distribution, ...]:
-    """Every key's times, with the host's names for interrupts."""
-    vectors = _vectors(host)
-    found = [
-        Distribution(_METRICS[each.sample], _subject(each, vectors), "ns", each.histogram)
-        for each in merged(samples)
-        if not each.sample.only_counts
-    ]
-    return tuple(found)
-
-
-def counts(samples: tuple[Sampled, ...]) -> tuple[ProbeCount, ...]:
-    """Every key that only counts."""
+def distributions(samples: Iterable[Sampled], host: Host | None) -> tuple[Distribution, ...]:
+    """Every key's times over all CPUs, with the host's names for interrupts."""
+    timed = (each for each in samples if not each.sample.only_counts)
     return tuple(
-        ProbeCount(_METRICS[each.sample], _subject(each, {}), each.histogram.count)
-        for each in merged(samples)
-        if each.sample.only_counts
+        Distribution(metric, subject, "ns", histogram)
+        for (metric, subject), histogram in _named(timed, _vectors(host)).items()
     )
+
+
+def counts(samples: Iterable[Sampled]) -> tuple[ProbeCount, ...]:
+    """Every key that only counts."""
+    counted = (each for each in samples if each.sample.only_counts)
+    return tuple(
+        ProbeCount(what, subject, histogram.count)
+        for (what, subject), histogram in _named(counted, {}).items()
+    )
+
+
+def _named(
+    samples: Iterable[Sampled], vectors: Mapping[int, str]
+) -> dict[tuple[str, str], Histogram]:
+    """By metric and subject, in the order of the keys: several keys may have one name."""
+    netns = Path("/proc/self/ns/net").stat().st_ino
+    groups: dict[tuple[str, str], list[Histogram]] = {}
+    for each in sorted(samples, key=lambda each: (each.sample, each.number, each.name)):
+        name = (_METRICS[each.sample], _subject(each, vectors, netns))
+        groups.setdefault(name, []).append(each.histogram)
+    return {name: merge(histograms) for name, histograms in groups.items()}
 
 
 def _vectors(host: Host | None) -> dict[int, str]:
     return {vector.irq: str(vector.key) for vector in host.vectors} if host else {}
 
 
-def _subject(each: Sampled, vectors: Mapping[int, str]) -> str:
+def _subject(each: Sampled, vectors: Mapping[int, str], netns: int) -> str:
     match each.sample:
         case Sample.HANDLER | Sample.HANDLER_IDLE:
             return _irq(each.number, vectors, each.name)
@@ -110,7 +123,7 @@ def _subject(each: Sampled, vectors: Mapping[int, str]) -> str:
         case Sample.SOFTIRQ_TIME | Sample.SOFTIRQ_LATENCY:
             return layout.SOFTIRQ_NAMES[each.number]
         case Sample.POLL | Sample.POLL_ELSEWHERE:
-            return each.name or BACKLOG
+            return device_name(each.name or BACKLOG, each.scope, netns)
         case Sample.SYSCALL:
             return syscall_name(each.number, compat=bool(each.scope))
         case Sample.RUN_EXACT:

@@ -13,9 +13,17 @@ import pytest
 from measure_loads import read_disk
 from probe_loads import probing
 
+from agenttune.host.selector import Selector
 from agenttune.measure.probe_layout import ProbeName
+from vm.lab.machine import AGENT_NIC
+from vm.scene import interfaces
+from vm.scene.scene import Cast, playing
 
 pytestmark = pytest.mark.guest
+
+# The agent asks a tool server in another network namespace; nothing else is on its network.
+QUIET = Cast(seconds=60.0, flooded=False)
+AGENTS = (Selector.parse("comm:agent"),)
 
 
 @contextlib.contextmanager
@@ -51,3 +59,61 @@ def test_this_kernel_times_the_fault_function() -> None:
         probed.stop()
     assert probed.engine.times_function
     assert probed.coverage.missing == ()
+
+
+def receiving_irq() -> int:
+    vectors = interfaces.vectors(AGENT_NIC)
+    return next(irq for irq, action in vectors.items() if action.endswith("input.0"))
+
+
+@contextlib.contextmanager
+def threaded_napi() -> Iterator[None]:
+    switch = Path(f"/sys/class/net/{interfaces.interface(AGENT_NIC)}/threaded")
+    switch.write_text("1")
+    try:
+        yield
+    finally:
+        switch.write_text("0")
+
+
+def test_an_answer_is_tied_to_the_interrupt_that_brought_it() -> None:
+    with playing(QUIET) as scene, probing(ProbeName.IRQ_TO_RUN, AGENTS) as probed:
+        calls = scene.block(2.0)
+        probed.stop()
+    by_nic = probed.times("irq-to-run-exact")[f"agent by irq {receiving_irq()}"]
+    assert len(calls) > 50
+    assert 0.8 * len(calls) <= by_nic.count + probed.count("runs before")
+    assert by_nic.count <= 1.5 * len(calls) + 10
+
+
+def test_a_chain_goes_through_a_napi_thread() -> None:
+    with (
+        playing(QUIET) as scene,
+        threaded_napi(),
+        probing(ProbeName.IRQ_TO_RUN, AGENTS) as probed,
+    ):
+        calls = scene.block(2.0)
+        probed.stop()
+    by_nic = probed.times("irq-to-run-exact")[f"agent by irq {receiving_irq()}"]
+    assert len(calls) > 50
+    assert by_nic.count + probed.count("runs before") >= 0.8 * len(calls)
+
+
+def test_a_nics_polls_are_timed_in_its_softirq_only() -> None:
+    nic = interfaces.interface(AGENT_NIC)
+    with playing(QUIET) as scene, probing(ProbeName.SOFTIRQ) as probed:
+        scene.block(1.0)
+        probed.stop()
+    polls = probed.times("napi-poll-time")
+    assert polls[nic].count > 50
+    in_softirqs = probed.times("softirq-time")["NET_RX"]
+    assert sum(each.total for each in polls.values()) <= in_softirqs.total
+
+
+def test_a_napi_threads_polls_are_only_counted() -> None:
+    nic = interfaces.interface(AGENT_NIC)
+    with playing(QUIET) as scene, threaded_napi(), probing(ProbeName.SOFTIRQ) as probed:
+        scene.block(1.0)
+        probed.stop()
+    assert probed.count("NAPI polls outside") > 50
+    assert nic not in probed.times("napi-poll-time")
