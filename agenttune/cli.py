@@ -23,6 +23,7 @@ from agenttune.options import (
     add_engine,
     add_json,
     add_profile,
+    add_recording,
     add_root,
     add_seconds,
     add_state_dir,
@@ -59,6 +60,7 @@ class Args:
     file: Path | None = None
     step: StepId | None = None
     slowest: int = 1
+    x86: bool = False
     perfetto: Path | None = None
     svg: Path | None = None
     probe: str = ""
@@ -112,6 +114,12 @@ def make_parser() -> argparse.ArgumentParser:
 def _show(verb: argparse.ArgumentParser) -> None:
     add_root(verb)
     add_agents(verb)
+    verb.add_argument(
+        "--x86",
+        action="store_true",
+        help="show only the way from vector to IRQ to CPU, and which x86 interrupt state can be "
+        "seen from user space",
+    )
     add_json(verb, "host")
 
 
@@ -146,14 +154,7 @@ def _probe(verb: argparse.ArgumentParser) -> None:
 
 
 def _steps(verb: argparse.ArgumentParser) -> None:
-    add_agents(verb)
-    add_seconds(verb)
-    add_engine(verb)
-    verb.add_argument(
-        "--syscalls",
-        action="store_true",
-        help="tell system calls from user code; this slows every system call of the host",
-    )
+    add_recording(verb)
     verb.add_argument(
         "--save",
         type=Path,
@@ -164,7 +165,13 @@ def _steps(verb: argparse.ArgumentParser) -> None:
 
 
 def _explain(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("file", type=Path, metavar="FILE", help="a record from 'steps --save'")
+    verb.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        metavar="FILE",
+        help="a record from 'steps --save'; without it, steps are recorded now, as 'steps' does",
+    )
     which = verb.add_mutually_exclusive_group()
     add_step(which)
     which.add_argument(
@@ -181,6 +188,7 @@ def _explain(verb: argparse.ArgumentParser) -> None:
         help="say what this profile's plan does about it, on the host and boot of the record "
         f"(default: {DEFAULT_PROFILE})",
     )
+    add_recording(verb)
     add_json(verb, "explanations")
 
 

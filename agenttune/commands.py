@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,8 +47,9 @@ from agenttune.report.measurement import measurement_text
 from agenttune.report.plan import plan_text
 from agenttune.report.probe import probe_text
 from agenttune.report.profile import profile_text
-from agenttune.report.table import table
-from agenttune.report.units import quantile_cells
+from agenttune.report.steps import steps_text
+from agenttune.report.x86 import x86_text
+from agenttune.stopping import interrupted
 
 T = TypeVar("T")
 
@@ -99,12 +98,13 @@ def run(args: Args) -> ExitCode:
 
 
 def show(args: Args) -> ExitCode:
-    emit(args, "host", read_host(args.root, args.selectors), host_text)
+    text = x86_text if args.x86 else host_text
+    emit(args, "host", read_host(args.root, args.selectors), text)
     return ExitCode.OK
 
 
 def measure(args: Args) -> ExitCode:
-    with _interrupted() as stop:
+    with interrupted() as stop:
         seen = measure_host(args.seconds, args.selectors, read_host(), stop, args.engine)
     if args.save:
         save(args.save, document.encode("measurement", seen))
@@ -113,7 +113,7 @@ def measure(args: Args) -> ExitCode:
 
 
 def probe(args: Args) -> ExitCode:
-    with _interrupted() as stop:
+    with interrupted() as stop:
         reports = run_probe(
             ProbeName(args.probe),
             args.selectors,
@@ -133,7 +133,7 @@ def probe(args: Args) -> ExitCode:
 
 
 def steps(args: Args) -> ExitCode:
-    with _interrupted() as stop:
+    with interrupted() as stop:
         trace = record_steps(
             args.seconds,
             args.selectors,
@@ -145,7 +145,7 @@ def steps(args: Args) -> ExitCode:
         )
     if args.save:
         write_trace(args.save, trace)
-    emit(args, "steps", trace, _steps_text)
+    emit(args, "steps", trace, steps_text)
     return ExitCode.OK
 
 
@@ -276,21 +276,6 @@ def _measure_again(args: Args, wanted: Profile, host: Host) -> Measurement:
         ) from error
 
 
-@contextmanager
-def _interrupted() -> Iterator[Callable[[], bool]]:
-    """A question that Ctrl-C and SIGTERM answer with yes, instead of ending the program."""
-    caught: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    old = [
-        signal.signal(number, lambda number, _frame: caught.append(number)) for number in numbers
-    ]
-    try:
-        yield lambda: bool(caught)
-    finally:
-        for number, handler in zip(numbers, old, strict=True):
-            signal.signal(number, handler)
-
-
 def _summaries() -> tuple[ProfileSummary, ...]:
     search = profile_search()
     found = []
@@ -310,15 +295,6 @@ def _summaries_text(found: tuple[ProfileSummary, ...]) -> str:
         for each in found
     ]
     return "".join(lines) or "no profiles found\n"
-
-
-def _steps_text(trace: Trace) -> str:
-    rows = [
-        [each.kind.value, each.count, *quantile_cells(each.durations, "ns")]
-        for each in trace.kinds
-        if each.count
-    ]
-    return table(["kind", "steps", "p50", "p95", "p99", "p999"], rows) or "no steps were marked\n"
 
 
 def _tuned_text(done: Tuned) -> str:

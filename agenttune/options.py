@@ -13,6 +13,18 @@ from agenttune.measure.choice import StepId
 STATE_DIRECTORY = Path("/var/lib/agenttune")
 
 
+def add_recording(parser: argparse.ArgumentParser) -> None:
+    """How a window of steps is recorded."""
+    add_agents(parser)
+    add_seconds(parser)
+    add_engine(parser)
+    parser.add_argument(
+        "--syscalls",
+        action="store_true",
+        help="tell system calls from user code; this slows every system call of the host",
+    )
+
+
 def add_root(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--root",

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The verbs that read a record of steps."""
+"""The verbs that look at single steps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from agenttune import cli
 from agenttune.cli import Args
@@ -12,8 +13,9 @@ from agenttune.host.capture import read_host
 from agenttune.measure.choice import Select, only, slowest
 from agenttune.measure.culprit import culprit
 from agenttune.measure.record_file import read_trace
+from agenttune.measure.steps_session import record
 from agenttune.measure.trace import Step, Trace
-from agenttune.output import emit, save
+from agenttune.output import emit, save, say
 from agenttune.policy.planner import make_plan
 from agenttune.policy.profile_file import profile_search, read_profile
 from agenttune.policy.remedy import Remedy, find_remedy
@@ -21,6 +23,7 @@ from agenttune.report.explain import explanations_text
 from agenttune.report.explanation import explain as explained
 from agenttune.report.perfetto import perfetto_json
 from agenttune.report.picture import picture_svg
+from agenttune.stopping import interrupted
 
 
 def explain(args: Args) -> ExitCode:
@@ -45,8 +48,21 @@ def export(args: Args) -> ExitCode:
 
 
 def _recorded(args: Args, chosen: Select) -> Trace:
-    assert args.file
-    return read_trace(args.file, chosen)
+    """The chosen steps of the record, or of a window that is recorded now."""
+    if args.file:
+        return read_trace(args.file, chosen)
+    say(f"recording steps for {args.seconds:g} s")
+    with interrupted() as stop:
+        trace = record(
+            args.seconds,
+            args.selectors,
+            read_host(),
+            stop,
+            engine=args.engine,
+            syscalls=args.syscalls,
+            keep_all=args.step is not None,
+        )
+    return replace(trace, steps=chosen(trace.steps))
 
 
 def _remedies(args: Args, trace: Trace) -> Callable[[Step], Remedy]:

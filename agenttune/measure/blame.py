@@ -194,7 +194,7 @@ def _cause_by_waker(kind: ObjectKind, wait: Wait) -> Cause:
         return Cause.DISK
     if softirq == "NET_RX":
         return Cause.PEER
-    if wait.waker_comm and not _from_interrupt(wait.chain):
+    if wait.waker_comm and not from_interrupt(wait.chain):
         return Cause.TASK
     return Cause.UNKNOWN
 
@@ -211,7 +211,8 @@ def _is_timeout(chain: Chain | None) -> bool:
     )
 
 
-def _from_interrupt(chain: Chain | None) -> bool:
+def from_interrupt(chain: Chain | None) -> bool:
+    """An interrupt or softirq did the waking, whatever task it interrupted."""
     if chain is None:
         return False
     by_number = chain.irq is not None or chain.arch is not None
@@ -225,7 +226,7 @@ def _origin(
     if chain and chain.origin is not None:
         known = waker_comm if chain.origin == waker else ""
         return known or dict(trace.names).get(chain.origin), chain.origin
-    if _from_interrupt(chain):
+    if from_interrupt(chain):
         return None, None
     return waker_comm or None, waker
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from agenttune.measure.blame import from_interrupt
 from agenttune.measure.culprit import split_by_ready
 from agenttune.measure.legs import RUNNABLE, Leg, wait_legs
 from agenttune.measure.syscalls import syscall_name
@@ -16,6 +17,7 @@ from agenttune.report.table import table
 from agenttune.report.units import duration
 
 BAR_WIDTH = 40
+_HIDDEN = "an interrupt that no tracepoint shows"
 
 
 def explanations_text(found: Sequence[Explanation], trace: Trace) -> str:
@@ -148,7 +150,7 @@ def _ready_events(step: Step, ready: Ready, trace: Trace) -> Iterator[Event]:
 
 def _chain_events(chain: Chain, trace: Trace) -> Iterator[Event]:
     if chain.irq_ns is not None:
-        by = source(chain.irq, chain.arch, trace) or "an interrupt that no tracepoint shows"
+        by = source(chain.irq, chain.arch, trace) or _HIDDEN
         yield chain.irq_ns, chain.irq_cpu, f"{by} fires"
     softirq = chain.softirq or "softirq"
     shared = ", by several interrupts; the first is shown" if chain.shared else ""
@@ -182,11 +184,17 @@ def _left(wait: Wait, trace: Trace) -> str:
 
 def _waker(wait: Wait, trace: Trace) -> str:
     chain = wait.chain
-    if chain and (chain.softirq or chain.irq is not None or chain.arch):
-        by = raised(chain.softirq, chain.irq, chain.arch, trace) if chain.softirq else None
-        return f" from {by or source(chain.irq, chain.arch, trace)}"
-    who = task(wait.waker_comm, wait.waker)
-    return f": {who}" if who else ""
+    if chain is None or not from_interrupt(chain):
+        who = task(wait.waker_comm, wait.waker)
+        return f": {who}" if who else ""
+    if chain.softirq:
+        text = f" from {raised(chain.softirq, chain.irq, chain.arch, trace)}"
+    else:
+        text = f" from {source(chain.irq, chain.arch, trace) or _HIDDEN}"
+    if chain.origin is None:
+        return text
+    comm = wait.waker_comm if wait.waker == chain.origin else dict(trace.names).get(chain.origin)
+    return f"{text}, begun by {task(comm, chain.origin)}"
 
 
 def _held(wait: Wait) -> str:

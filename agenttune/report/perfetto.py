@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from agenttune.measure.blame import from_interrupt
 from agenttune.measure.legs import wait_legs
 from agenttune.measure.trace import Bucket, Step, Trace, Wait
 from agenttune.policy.remedy import Remedy
@@ -93,7 +94,8 @@ def _step_pieces(step: Step, trace: Trace, thread: int) -> Iterator[_Piece]:
     pid, row = FIRST_PROCESS + thread, LANES
     yield _Piece(pid, row, step.begin_ns, step.end_ns, step_name(step), _step_args(step, trace))
     for wait in step.waits:
-        args = {"waker": printable(wait.waker_comm)} if wait.waker_comm else {}
+        by_task = wait.waker_comm and not from_interrupt(wait.chain)
+        args = {"waker": printable(wait.waker_comm)} if by_task else {}
         stretches = [(wait.out_ns, wait.in_ns, _wait_name(wait), args)]
         stretches += [(leg.begin_ns, leg.end_ns, leg.bucket, {}) for leg in wait_legs(wait)]
         for wait_begin_ns, wait_end_ns, name, each in stretches:
