@@ -84,7 +84,7 @@ def compiled_once() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def bcc_here(compiled_once: None) -> None:
     """For tests that need bcc with the running kernel's headers."""
     try:

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Both engines over the same steps in one window, compared step by step, bucket by bucket."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+import agenttune
+from agenttune.measure.steps_session import StepsSession
+from agenttune.measure.trace import Bucket, Chain, Step, Trace, Wait
+
+pytestmark = [pytest.mark.bpf, pytest.mark.usefixtures("bcc_here")]
+
+STEPS = 8
+STEP_S = 0.03
+# Each engine's own programs run in what the other measures.
+SLACK_NS, SLACK_PCT = 500_000, 5
+
+
+def sleep() -> None:
+    time.sleep(STEP_S)
+
+
+def spin() -> None:
+    end = time.monotonic() + STEP_S
+    while time.monotonic() < end:
+        pass
+
+
+def child() -> None:
+    subprocess.run(["sleep", str(STEP_S)], check=True)
+
+
+def futex() -> None:
+    """Another thread lets it go on."""
+    gate = threading.Event()
+    threading.Timer(STEP_S, gate.set).start()
+    gate.wait()
+
+
+def peer() -> None:
+    """A datagram from another thread, by a bound socket."""
+    receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    receiver.bind(("127.0.0.1", 0))
+    sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    agenttune.bind(receiver)
+    with receiver, sender:
+        address = receiver.getsockname()
+        answer = threading.Timer(STEP_S, lambda: sender.sendto(b"x", address))
+        answer.start()
+        receiver.recv(8)
+        answer.join()
+
+
+WORK: tuple[Callable[[], None], ...] = (sleep, spin, child, futex, peer)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One step as each engine saw it."""
+
+    libbpf: Step
+    bcc: Step
+
+
+def own(trace: Trace) -> dict[int, Step]:
+    """Others on this machine may mark steps too."""
+    return {step.id: step for step in trace.steps if step.tgid == os.getpid()}
+
+
+@pytest.fixture(scope="module")
+def traces(compiled_once: None) -> Iterator[tuple[Trace, Trace]]:
+    with (
+        StepsSession(engine="bcc", keep_all=True) as bcc,
+        StepsSession(engine="libbpf", keep_all=True) as libbpf,
+    ):
+        for work in WORK:
+            for _ in range(STEPS):
+                with agenttune.step(work.__name__, kind="tool"):
+                    work()
+                bcc.take()
+                libbpf.take()
+        libbpf.stop()
+        bcc.stop()
+        yield libbpf.read(), bcc.read()
+
+
+@pytest.fixture(scope="module")
+def pairs(traces: tuple[Trace, Trace]) -> dict[str, list[Pair]]:
+    libbpf, bcc = map(own, traces)
+    found: dict[str, list[Pair]] = {work.__name__: [] for work in WORK}
+    for number in libbpf.keys() & bcc.keys():
+        found[libbpf[number].name].append(Pair(libbpf[number], bcc[number]))
+    return found
+
+
+def every(pairs: dict[str, list[Pair]]) -> list[Pair]:
+    return [pair for group in pairs.values() for pair in group]
+
+
+def slack_ns(step: Step) -> float:
+    return SLACK_NS + SLACK_PCT * step.duration_ns / 100
+
+
+def longest(step: Step) -> Wait:
+    return max(step.waits, key=lambda wait: wait.in_ns - wait.out_ns)
+
+
+def test_both_see_every_step(pairs: dict[str, list[Pair]]) -> None:
+    assert {name: len(group) for name, group in pairs.items()} == {
+        work.__name__: STEPS for work in WORK
+    }
+
+
+def test_what_a_step_says_of_itself_is_the_same(pairs: dict[str, list[Pair]]) -> None:
+    for pair in every(pairs):
+        for name in ("id", "tgid", "tid", "comm", "name", "kind", "deadline_ns", "budget_us"):
+            assert getattr(pair.libbpf, name) == getattr(pair.bcc, name)
+
+
+def test_buckets_agree(pairs: dict[str, list[Pair]]) -> None:
+    differing = [
+        (pair.libbpf.name, bucket, ns, other)
+        for pair in every(pairs)
+        for bucket, ns, other in zip(
+            Bucket, pair.libbpf.buckets_ns, pair.bcc.buckets_ns, strict=True
+        )
+        if abs(ns - other) > slack_ns(pair.libbpf)
+    ]
+    assert not differing
+
+
+def test_each_engines_buckets_make_up_the_step(pairs: dict[str, list[Pair]]) -> None:
+    for pair in every(pairs):
+        for step in (pair.libbpf, pair.bcc):
+            assert abs(sum(step.buckets_ns) - step.duration_ns) <= 2000
+
+
+def chain_of(wait: Wait) -> tuple[object, ...]:
+    chain: Chain | None = wait.chain
+    if chain is None:
+        return (None,)
+    return (chain.irq, chain.arch, chain.softirq, chain.completion, chain.subject, chain.origin)
+
+
+@pytest.mark.parametrize("work", [work for work in WORK if work is not spin])
+def test_the_long_wait_is_the_same(pairs: dict[str, list[Pair]], work: Callable[[], None]) -> None:
+    """Who woke it, through what, and what it waited on."""
+    for pair in pairs[work.__name__]:
+        first, second = longest(pair.libbpf), longest(pair.bcc)
+        for name in ("blocked", "waker", "waker_comm", "syscall", "object_kind", "object"):
+            assert getattr(first, name) == getattr(second, name), name
+        assert chain_of(first) == chain_of(second)
+        assert first.in_ns - first.out_ns >= STEP_S * 0.8e9
+
+
+def test_a_bound_socket_is_ready_for_both(pairs: dict[str, list[Pair]]) -> None:
+    for pair in pairs["peer"]:
+        assert pair.libbpf.ready and pair.bcc.ready
+        assert pair.libbpf.ready.cookie == pair.bcc.ready.cookie
+        assert pair.libbpf.ready.count == pair.bcc.ready.count >= 1
+
+
+def test_neither_loses_anything(traces: tuple[Trace, Trace]) -> None:
+    for trace in traces:
+        assert trace.coverage.probes.lost == 0
+        assert trace.coverage.probes.recursion_misses == 0
+    libbpf, bcc = (trace.coverage.probes.missing for trace in traces)
+    assert libbpf == bcc
