@@ -93,7 +93,7 @@ class Vector:
 
     `driver` is the device's own (virtio_net, not virtio-pci); `block` joins the disks of one
     controller by commas. `queue` and `direction` ('rx', 'tx', 'rxtx') are as the action name says;
-    an NVMe I/O queue q is blk-mq queue q - 1.
+    an NVMe I/O queue q is blk-mq queue q - 1. `idt_vector` is the x86 vector on CPU `idt_cpu`.
     """
 
     irq: int
@@ -110,6 +110,8 @@ class Vector:
     effective: CpuMask | None = None
     counts: Mapping[int, int] | None = None
     threads: tuple[IrqThread, ...] = ()
+    idt_vector: int | None = None
+    idt_cpu: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

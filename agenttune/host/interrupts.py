@@ -37,6 +37,7 @@ _ROW = re.compile(
 # One path of a multipath namespace, 'nvme0c1n2', is hidden: people know it as 'nvme0n2'
 # (nvme_alloc_ns(), drivers/nvme/host/core.c, v6.1).
 _HIDDEN_PATH = re.compile(r"(nvme\d+)c\d+(n\d+)")
+_IDT_ENTRY = re.compile(r"^\s*Vector:\s+(\d{1,3})\n\s*Target:\s+(\d{1,6})$", re.MULTILINE)
 # pci_msi_domain_calc_hwirq() puts the table index into the low 11 bits before 6.2; later kernels
 # have nothing else there (drivers/pci/msi/irqdomain.c).
 MSI_INDEX = 0x7FF
@@ -168,8 +169,16 @@ def _resolve(tree: Tree, raws: Sequence[_Raw], devices: Devices) -> tuple[Vector
         )
         spread = owner.spread if owner else frozenset()
         movability = classify(evidence, modes, spread)
-        vectors.append(_vector(tree, raw, owner, movability, devices.threads.get(raw.irq, ())))
+        vector = _vector(tree, raw, owner, movability, devices.threads.get(raw.irq, ()))
+        idt_vector, idt_cpu = _idt_entry(evidence.debugfs or "")
+        vectors.append(replace(vector, idt_vector=idt_vector, idt_cpu=idt_cpu))
     return _without_doubles(tree, vectors)
+
+
+def _idt_entry(debugfs: str) -> tuple[int | None, int | None]:
+    """As x86_vector_debug_show() prints it (arch/x86/kernel/apic/vector.c, v6.1 to v6.12)."""
+    match = _IDT_ENTRY.search(debugfs)
+    return (int(match[1]), int(match[2])) if match else (None, None)
 
 
 def _has_file(tree: Tree, irq: int) -> bool:

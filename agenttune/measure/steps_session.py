@@ -13,6 +13,8 @@ from types import TracebackType
 
 from agenttune.host.host import Host
 from agenttune.host.selector import Selector
+from agenttune.host.tree import Tree
+from agenttune.host.virtual import on_hypervisor
 from agenttune.measure import attribution
 from agenttune.measure.backend import choose
 from agenttune.measure.filter import in_initial_pid_namespace, resolve
@@ -101,6 +103,7 @@ class StepsSession:
             names=attribution.names(steps) if in_initial_pid_namespace() else (),
             coverage=figures.coverage,
             machine=platform.machine(),
+            hypervisor=on_hypervisor(Tree(Path("/"))),
         )
 
 

@@ -281,6 +281,7 @@ class Trace:
     `syscalls`: system calls were hooked, so 'run' is user code only. `names` gives comm by tid for
     threads that chains mention (kernel threads, origins) as far as they were still there.
     `machine` (as uname says, 'x86_64') is what a wait's system call number belongs to.
+    `hypervisor`: the CPUs are virtual or emulated; None where the kernel does not tell.
     """
 
     begin_ns: int
@@ -299,3 +300,4 @@ class Trace:
     names: tuple[tuple[int, str], ...]
     coverage: StepCoverage
     machine: str | None = None
+    hypervisor: bool | None = None
