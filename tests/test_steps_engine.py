@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Steps whose marks, waits and wakers are known, as the kernel saw them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import step_actor as actor
+from step_actor import BUDGET_US, DEADLINE_NS, DELAY_S, SLEEP_S, SPIN_S
+
+from agenttune.measure.backend import choose
+from agenttune.measure.filter import Filter
+from agenttune.measure.keeper import SLOWEST, Keeper
+from agenttune.measure.steps_engine import BpfSteps
+from agenttune.measure.steps_layout import STEP_SAMPLE, StepSample
+from agenttune.measure.steps_session import StepsSession
+from agenttune.measure.trace import (
+    Bucket,
+    CompletionKind,
+    ObjectKind,
+    Step,
+    StepKind,
+    Trace,
+    Wait,
+)
+
+pytestmark = pytest.mark.bpf
+
+ACTOR = Path(__file__).parent / "step_actor.py"
+MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """One run of the actor: what was recorded, and what it says itself."""
+
+    trace: Trace
+    times: dict[int, list[int]]
+    told: dict[str, int]
+
+    def step(self, number: int) -> Step:
+        found = [each for each in self.trace.steps if each.id == number]
+        assert len(found) == 1, f"{len(found)} records of step {number}"
+        return found[0]
+
+    def longest(self, number: int) -> Wait:
+        return max(self.step(number).waits, key=lambda wait: wait.in_ns - wait.out_ns)
+
+
+def play(engine: str) -> Played:
+    with StepsSession(engine=engine, keep_all=True) as session:
+        cpu = max(os.sched_getaffinity(0))
+        process = subprocess.Popen(
+            [sys.executable, str(ACTOR), str(cpu)], stdout=subprocess.PIPE, text=True
+        )
+        while process.poll() is None:
+            time.sleep(0.05)
+            session.take()
+        session.stop()
+        trace = session.read()
+    assert process.stdout is not None
+    said = json.loads(process.stdout.read())
+    process.stdout.close()
+    assert process.returncode == 0
+    return Played(trace, {int(key): value for key, value in said["times"].items()}, said["told"])
+
+
+@pytest.fixture(scope="module", params=("libbpf", "bcc"))
+def played(request: pytest.FixtureRequest) -> Played:
+    """The actor is watched once for each engine."""
+    if request.param == "bcc":
+        request.getfixturevalue("bcc_here")
+    return play(request.param)
+
+
+def test_a_step_lies_between_the_clock_readings_around_its_marks(played: Played) -> None:
+    incomplete = (*actor.CROWD, actor.STRAY, actor.UNFINISHED)
+    for number in played.times.keys() - set(incomplete):
+        found = played.step(number)
+        before_begin, after_begin, before_end, after_end = played.times[number]
+        assert before_begin <= found.begin_ns <= after_begin, found.name
+        assert before_end <= found.end_ns <= after_end, found.name
+
+
+def test_the_buckets_sum_to_the_step(played: Played) -> None:
+    for found in played.trace.steps:
+        assert abs(found.residual_ns) <= max(2_000, found.duration_ns // 1000), found
+        assert all(ns >= 0 for ns in found.buckets_ns)
+
+
+def test_a_mark_carries_name_kind_deadline_and_budget(played: Played) -> None:
+    sleep, spin = played.step(actor.SLEEP), played.step(actor.SPIN)
+    assert (sleep.name, sleep.kind) == ("sleep", StepKind.TOOL)
+    assert (sleep.deadline_ns, sleep.budget_us) == (DEADLINE_NS, BUDGET_US)
+    assert (spin.name, spin.kind) == (actor.LONG_NAME[:23], StepKind.MODEL)
+    assert (spin.deadline_ns, spin.budget_us) == (None, None)
+    assert (sleep.tgid, sleep.tid) == (played.told["pid"], played.told["pid"])
+
+
+def test_a_sleep_waits_for_a_timer(played: Played) -> None:
+    sleep, wait = played.step(actor.SLEEP), played.longest(actor.SLEEP)
+    assert sleep.ns(Bucket.EXTERNAL) >= SLEEP_S * 1e9 * 0.99
+    assert wait.blocked and wait.waking_seen
+    assert wait.object_kind is ObjectKind.TIMER
+    assert wait.chain and wait.chain.origin is None
+    assert wait.out_ns < wait.waking_ns <= wait.wakeup_ns <= wait.in_ns  # type: ignore[operator]
+
+
+def test_a_spin_runs_or_is_kept_from_running(played: Played) -> None:
+    spin = played.step(actor.SPIN)
+    on_cpu = (Bucket.RUN, Bucket.STOLEN_HARDIRQ, Bucket.STOLEN_SOFTIRQ, Bucket.PREEMPTED)
+    assert sum(spin.ns(bucket) for bucket in on_cpu) >= 0.95 * SPIN_S * 1e9
+    assert spin.ns(Bucket.RUN) > 0
+
+
+def test_a_pipe_waits_for_its_partner(played: Played) -> None:
+    pipe = played.step(actor.PIPE)
+    assert pipe.nr_waits >= actor.ROUNDS // 2
+    blocked = [wait for wait in pipe.waits if wait.blocked]
+    assert blocked
+    for wait in blocked:
+        if wait.object_kind is ObjectKind.PIPE:
+            assert wait.waker == played.told["pipe partner"]
+            assert wait.chain and wait.chain.origin == played.told["pipe partner"]
+    assert sum(wait.object_kind is ObjectKind.PIPE for wait in blocked) >= len(blocked) - 1
+
+
+def test_who_holds_the_cpu_is_named(played: Played) -> None:
+    """On a busy machine others hold it too."""
+    found = played.step(actor.COMPETE)
+    held = [wait for wait in found.waits if wait.holder.tid == played.told["hog"]]
+    assert held
+    assert found.ns(Bucket.PREEMPTED) >= 20 * MS
+    for wait in held:
+        assert not wait.blocked
+        assert 0 < wait.holder.held_ns <= wait.holder.seen_ns <= wait.in_ns - wait.out_ns
+
+
+def test_runnable_time_is_what_the_scheduler_says(played: Played) -> None:
+    """/proc/PID/schedstat is read before the begin and after the end: it may say a little more."""
+    found = played.step(actor.COMPETE)
+    ours = sum(
+        found.ns(each)
+        for each in (Bucket.RUN_QUEUE, Bucket.PREEMPTED, Bucket.THROTTLED, Bucket.WAKE_IPI)
+    )
+    theirs = played.told["run delay"]
+    assert ours <= theirs + max(MS, theirs // 50)
+    # A turn of the competing task may fall between the readings and the marks.
+    assert theirs - ours <= max(12 * MS, theirs // 5)
+
+
+def test_a_reply_comes_through_the_network_softirq(played: Played) -> None:
+    wait = played.longest(actor.TCP)
+    assert played.step(actor.TCP).ns(Bucket.EXTERNAL) >= 0.9 * DELAY_S * 1e9
+    assert wait.object_kind is ObjectKind.SOCKET
+    assert wait.chain and wait.chain.softirq == "NET_RX"
+    assert wait.chain.origin == played.told["peer"] or wait.chain.ksoftirqd
+    if not lacks(played.trace, "sk_data_ready"):
+        assert wait.chain.completion is CompletionKind.SOCKET
+        assert wait.chain.subject == played.told["cookie"]
+        assert wait.chain.done_ns and wait.chain.done_ns <= (wait.waking_ns or 0)
+
+
+def test_waiting_for_a_child_names_it(played: Played) -> None:
+    wait = played.longest(actor.CHILD)
+    assert wait.object_kind is ObjectKind.CHILD
+    assert wait.waker == played.told["child"]
+
+
+def test_steps_in_steps_are_told_from_steps_that_share_the_thread(played: Played) -> None:
+    outer, inner = played.step(actor.OUTER), played.step(actor.INNER)
+    assert outer.begin_ns < inner.begin_ns < inner.end_ns < outer.end_ns
+    for found in (outer, inner):
+        assert found.overlapped and not found.interleaved and not found.ambiguous
+    for found in (played.step(actor.FIRST), played.step(actor.SECOND)):
+        assert found.overlapped and found.interleaved and found.ambiguous
+    assert not played.step(actor.SLEEP).overlapped
+
+
+def test_a_bound_socket_splits_a_shared_thread(played: Played) -> None:
+    bound, other = played.step(actor.BOUND), played.step(actor.OTHER)
+    assert other.ambiguous and other.ready is None
+    if lacks(played.trace, "sk_data_ready"):
+        assert bound.ready is None
+        return
+    assert bound.ready and bound.ready.cookie == played.told["cookie"]
+    assert not bound.ambiguous
+    # The reply came after DELAY_S, the thread slept for two.
+    assert bound.ns(Bucket.EVENT_LOOP) >= 0.3 * DELAY_S * 1e9
+    assert bound.ns(Bucket.EXTERNAL) >= 0.9 * DELAY_S * 1e9
+    assert bound.ready.ready_ns == bound.end_ns - bound.ns(Bucket.EVENT_LOOP)
+
+
+def test_each_thread_has_its_own_steps(played: Played) -> None:
+    found = [played.step(number) for number in actor.THREADS]
+    assert len({each.tid for each in found}) == len(found)
+    assert all(each.tgid == played.told["pid"] for each in found)
+    assert all(each.ns(Bucket.EXTERNAL) >= 4 * MS for each in found)
+
+
+def test_a_forked_child_has_no_steps_but_its_own(played: Played) -> None:
+    assert played.step(actor.FORK).tid == played.told["pid"]
+    assert played.step(actor.CHILDS_OWN).tid == played.told["forked"]
+
+
+def test_every_mark_is_accounted_for(played: Played) -> None:
+    coverage = played.trace.coverage
+    # Whatever else marks steps on this machine counts too.
+    assert coverage.refused >= 1
+    # The one that was refused, the child's end of its parent's step, and STRAY.
+    assert coverage.stray_ends >= 3
+    assert coverage.unfinished >= 1
+    assert coverage.ended == coverage.kept == len(played.trace.steps)
+    assert coverage.lost_records == coverage.probes.lost == coverage.bound_missed == 0
+    assert sum(each.count for each in played.trace.kinds) == coverage.ended
+    assert coverage.probes.recursion_misses == 0
+
+
+def test_kinds_hold_the_steps_of_each_kind(played: Played) -> None:
+    for figures in played.trace.kinds:
+        own = [each for each in played.trace.steps if each.kind is figures.kind]
+        assert figures.count == figures.durations.count == len(own)
+        assert figures.durations.total == sum(each.duration_ns for each in own)
+        assert figures.buckets_ns == tuple(
+            sum(column) for column in zip(*(each.buckets_ns for each in own), strict=True)
+        )
+
+
+def test_the_legs_of_every_wait_are_counted(played: Played) -> None:
+    counts = {each.leg: each.histogram.count for each in played.trace.legs}
+    woken = played.trace.coverage.matched + played.trace.coverage.ambiguous
+    assert counts["wakeup to run"] >= woken
+    assert counts["run queue"] == counts["waking to wakeup"]
+    assert counts["resume"] == 0
+    assert counts["softirq"] >= 1
+
+
+def lacks(trace: Trace, tracepoint: str) -> bool:
+    return any(each.probe == tracepoint for each in trace.coverage.probes.missing)
+
+
+MARKS = """
+import ctypes, os, sys
+prctl = ctypes.CDLL(None).prctl
+prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
+os.read(0, 1)
+for number in range(1, 20001):
+    prctl(0x41475354, 0x101, number, 0, 0)
+    prctl(0x41475354, 2, number, 0, 0)
+    for _ in range(int(sys.argv[1])):
+        pass
+"""
+
+
+@pytest.fixture
+def marker(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
+    """Marks 20 000 steps once it is told to, with so many turns of a loop between them."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", MARKS, str(request.param)], stdin=subprocess.PIPE
+    )
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize("marker", [0], indirect=True)
+def test_a_ring_that_is_too_small_loses_nothing_unseen(marker: subprocess.Popen[bytes]) -> None:
+    engine = BpfSteps(Filter(), entries={"records": 1 << 16})
+    engine.open_window()
+    marker.communicate(b"x")
+    engine.close_window()
+    samples = engine.take()
+    coverage = engine.figures().coverage
+    engine.close()
+    steps = [StepSample.from_buffer_copy(each).step for each in samples if each[0] == STEP_SAMPLE]
+    lost_steps = coverage.ended - len(steps)
+    lost_waits = sum(each.waits for each in steps) - (len(samples) - len(steps))
+    assert coverage.ended >= 20000
+    assert lost_steps > 0
+    assert coverage.kept == len(steps)
+    assert coverage.lost_records == lost_steps + lost_waits
+
+
+@pytest.mark.parametrize("marker", [1000], indirect=True)
+def test_without_a_record_only_the_slowest_are_sent(marker: subprocess.Popen[bytes]) -> None:
+    with StepsSession() as session:
+        assert marker.stdin
+        marker.stdin.write(b"x")
+        marker.stdin.close()
+        while marker.poll() is None:
+            time.sleep(0.02)
+            session.take()
+        session.stop()
+        trace = session.read()
+    assert trace.coverage.ended >= 20000 > trace.coverage.kept
+    assert trace.coverage.lost_records == 0
+    (tool,) = (each for each in trace.kinds if each.kind is StepKind.TOOL)
+    kept = [each.duration_ns for each in trace.steps if each.kind is StepKind.TOOL]
+    assert len(kept) == SLOWEST
+    assert tool.count >= 20000
+    assert max(kept) == tool.durations.maximum
+
+
+def test_a_selected_thread_is_watched_without_a_mark() -> None:
+    name = "at-step-nap"
+    code = f"import ctypes, time; ctypes.CDLL(None).prctl(15, b'{name}'); time.sleep(0.05)"
+    engine = BpfSteps(Filter(comms=(name.encode(),)), backend=choose("libbpf"))
+    engine.open_window()
+    subprocess.run([sys.executable, "-c", code + "; time.sleep(0.05)"], check=True)
+    engine.close_window()
+    figures = engine.figures()
+    engine.close()
+    assert figures.coverage.matched >= 1
+    # The first waking finds a thread that was not seen before, the second one ends a wait.
+    assert {each.leg: each.histogram.count for each in figures.legs}["wakeup to run"] >= 1
+
+
+def test_a_keeper_of_all_has_no_floor() -> None:
+    assert Keeper(None).floors() == {}
