@@ -10,6 +10,8 @@ from agenttune import cli
 from agenttune.cli import Args
 from agenttune.errors import ExitCode, InputError, PlanRefused
 from agenttune.host.capture import read_host
+from agenttune.host.host import Host
+from agenttune.host.selector import Selector
 from agenttune.measure.choice import Select, only, slowest
 from agenttune.measure.culprit import culprit
 from agenttune.measure.record_file import read_trace
@@ -17,6 +19,7 @@ from agenttune.measure.steps_session import record
 from agenttune.measure.trace import Step, Trace
 from agenttune.output import emit, save, say
 from agenttune.policy.planner import make_plan
+from agenttune.policy.profile import Profile
 from agenttune.policy.profile_file import profile_search, read_profile
 from agenttune.policy.remedy import Remedy, find_remedy
 from agenttune.report.explain import explanations_text
@@ -68,13 +71,23 @@ def _recorded(args: Args, chosen: Select) -> Trace:
 def _remedies(args: Args, trace: Trace) -> Callable[[Step], Remedy]:
     """What a plan for this host does about a step; a plan for another boot says nothing."""
     wanted = read_profile(args.profile or cli.DEFAULT_PROFILE, profile_search())
-    host = read_host(selectors=wanted.selectors)
+    host = _planning_host(wanted, trace)
     if trace.boot_id is None or trace.boot_id != host.boot_id:
         elsewhere = Remedy("planned changes can be told only in the boot that it was recorded in")
         return lambda step: elsewhere
     try:
         chosen = make_plan(host, wanted)
     except PlanRefused as error:
-        refused = Remedy(f"plan {wanted.name} is refused on this host: {error.message}")
+        refused = Remedy(f"no plan {wanted.name} for this host: {error.message}")
         return lambda step: refused
     return lambda step: find_remedy(culprit(step, trace), step, trace, host, chosen)
+
+
+def _planning_host(wanted: Profile, trace: Trace) -> Host:
+    """This host with the agents of the profile; where none runs, those whose steps these are."""
+    host = read_host(selectors=wanted.selectors)
+    if host.agents or trace.boot_id != host.boot_id:
+        return host
+    recorded = [Selector.parse(text) for text in trace.selectors]
+    processes = [Selector.parse(f"pid:{step.tgid}") for step in trace.steps]
+    return read_host(selectors=(*recorded, *processes))

@@ -85,7 +85,7 @@ def test_who_kept_it_from_running(made: Wait, expected: tuple[object, ...]) -> N
 
 
 NIC = chain(completion=CompletionKind.SOCKET, subject=99)
-DISK = chain(softirq=None, completion=CompletionKind.BLOCK, subject=259 << 20)
+DISK = chain(softirq=None, completion=CompletionKind.BLOCK, subject=259 << 32)
 LOC = chain(irq=None, arch="LOC", softirq=None)
 
 

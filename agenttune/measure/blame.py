@@ -27,7 +27,7 @@ _TIMER_SOFTIRQS = ("TIMER", "HRTIMER")
 
 @dataclass(frozen=True, slots=True)
 class Blame:
-    """Who it was, as far as known. `subject` is a disk's dev_t or a bound socket's cookie."""
+    """Who it was, as far as known. `subject` is the completion's: a disk or a socket."""
 
     cause: Cause
     comm: str | None = None

@@ -21,7 +21,7 @@ class Culprit:
 
     Who it was is None where not known, or not the same in all of them. `wait` is the longest of
     the waits, None for what happened on the CPU or in waits that were not kept. `subject` is a
-    disk's dev_t or a bound socket's cookie.
+    completion's: a disk or a socket.
     """
 
     cause: Cause

@@ -8,10 +8,10 @@ from itertools import pairwise
 
 from agenttune.measure.trace import Bucket
 from agenttune.report.names import printable
-from agenttune.report.palette import IDLE, PAINTS, Paint
+from agenttune.report.palette import IDLE, MIXED, PAINTS, Paint
 from agenttune.report.scale import Scale
 from agenttune.report.svg import INK, element, fitted, text, text_width, titled
-from agenttune.report.tracks import Hop, Slice, Track
+from agenttune.report.tracks import Hop, Look, Slice, Track
 from agenttune.report.units import duration
 
 ROW_HEIGHT = 90
@@ -19,6 +19,12 @@ ROW_HEIGHT = 90
 _LANES = {Track.HARDIRQ: (10, 15), Track.SOFTIRQ: (36, 15), Track.TASK: (62, 22)}
 _GAP = 6
 _CORNER = 4.0
+_TASKS = {
+    Look.OWN: PAINTS[Bucket.RUN],
+    Look.MIXED: MIXED,
+    Look.HELD: PAINTS[Bucket.RUN_QUEUE],
+    Look.IDLE: IDLE,
+}
 _LABEL = 10.5
 # What is shorter than a pixel is still there.
 _LEAST_WIDTH = 2.0
@@ -66,7 +72,7 @@ def _lane(lane: Sequence[Slice], track: Track, scale: Scale, row_top: float) -> 
         tip = titled(f"{each.name}: {duration(each.end_ns - each.begin_ns)} on CPU {each.cpu}")
         yield element(
             "rect", tip, x=x, y=row_top + offset, width=width, height=height, rx=1.5,
-            fill=paint_of(each).fill, stroke="#ffffff", stroke_width=0.6,
+            fill=_paint(each).fill, stroke="#ffffff", stroke_width=0.6,
         )  # fmt: skip
 
 
@@ -84,32 +90,29 @@ def _labels(lane: Sequence[Slice], track: Track, scale: Scale, row_top: float) -
         x, width = _extent(each, scale)
         free_until = scale.x(lane[index + 1].begin_ns if index + 1 < len(lane) else scale.end_ns)
         took = duration(each.end_ns - each.begin_ns)
-        words = f"{each.name} {took}"
-        inside = _longest((words, each.name, took), width - 10)
-        beside = _longest((words, each.name, took), free_until - x - width - 10)
+        inside = _longest((f"{each.name} {took}", each.name), width - 8)
+        beside = _longest((f"{each.name} {took}", each.name), free_until - x - width - 10)
         if inside and len(inside) >= len(beside):
-            yield text(x + 5, y, inside, _LABEL, fill=paint_of(each).ink)
+            yield text(x + 5, y, inside, _LABEL, fill=_paint(each).ink)
         elif beside:
             yield text(x + width + 5, y, beside, _LABEL, halo=_GROUND)
 
 
 def _longest(choices: Sequence[str], width: float) -> str:
-    """The first that fits whole; a cut first one when none does and much of it stays."""
+    """The first that fits whole; else the first one cut, when enough stays to recognise it."""
     for words in choices:
         if text_width(words, _LABEL) <= width:
             return printable(words)
     cut = fitted(choices[0], width, _LABEL)
-    return cut if len(cut) > 12 else ""
+    return cut if len(cut) > 6 else ""
 
 
-def paint_of(each: Slice) -> Paint:
-    if each.own:
-        return PAINTS[Bucket.RUN]
+def _paint(each: Slice) -> Paint:
     if each.track is Track.HARDIRQ:
         return PAINTS[Bucket.CHAIN_HARDIRQ]
     if each.track is Track.SOFTIRQ:
         return PAINTS[Bucket.CHAIN_SOFTIRQ]
-    return IDLE if each.name.endswith(" idle") else PAINTS[Bucket.RUN_QUEUE]
+    return _TASKS[each.look]
 
 
 def _arrow(one: Hop, other: Hop, scale: Scale, tops: dict[int, float]) -> Iterator[str]:

@@ -43,9 +43,9 @@ def raised(softirq: str | None, irq: int | None, arch: str | None, trace: Trace)
     return (softirq or "softirqs") + (f" raised by {by}" if by else "")
 
 
-def disk(dev: int) -> str:
-    """A kernel dev_t (include/linux/kdev_t.h: 20 bits of minor) as 'block device 259:0'."""
-    return f"block device {dev >> 20}:{dev & 0xFFFFF}"
+def disk(subject: int) -> str:
+    """A block completion's subject (major number in the upper half) as 'block device 259:0'."""
+    return f"block device {subject >> 32}:{subject & 0xFFFFFFFF}"
 
 
 def step_name(step: Step) -> str:

@@ -58,12 +58,14 @@ PAINTS = {
     Bucket.UNSEEN: Paint("#ffffff", hatch="grid"),
 }
 
-IDLE = Paint("#eef1f4")
+IDLE = Paint("#e6eaee")
+# On the CPU but for waits that were not kept.
+MIXED = Paint(_BLUE, "#ffffff", "bars")
 
 
 def hatchings() -> Iterator[str]:
     """The definitions that the fills refer to."""
-    for paint in PAINTS.values():
+    for paint in (*PAINTS.values(), MIXED):
         if not paint.hatch:
             continue
         lines, turn = _HATCHES[paint.hatch]

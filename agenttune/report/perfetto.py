@@ -21,7 +21,7 @@ from agenttune.measure.trace import Bucket, Step, Trace, Wait
 from agenttune.policy.remedy import Remedy
 from agenttune.report.explanation import explain
 from agenttune.report.names import printable, step_name
-from agenttune.report.tracks import Hop, Track, step_slices, wait_hops
+from agenttune.report.tracks import Hop, Look, Slice, Track, step_slices, wait_hops
 
 Event = dict[str, Any]
 
@@ -85,9 +85,13 @@ def _cpu_pieces(trace: Trace) -> list[_Piece]:
     """Several steps of one thread may tell of the same interrupt: it is drawn once."""
     found = {each: None for step in trace.steps for each in step_slices(step, trace)}
     return [
-        _Piece(CPUS, _row(each.track, each.cpu), each.begin_ns, each.end_ns, each.name)
+        _Piece(CPUS, _row(each.track, each.cpu), each.begin_ns, each.end_ns, _slice_name(each))
         for each in found
     ]
+
+
+def _slice_name(each: Slice) -> str:
+    return f"held by {each.name}" if each.look is Look.HELD else each.name
 
 
 def _step_pieces(step: Step, trace: Trace, thread: int) -> Iterator[_Piece]:

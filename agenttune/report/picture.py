@@ -12,7 +12,7 @@ from agenttune.policy.remedy import Remedy
 from agenttune.report.cpu_rows import ROW_HEIGHT, cpu_rows
 from agenttune.report.explanation import explain
 from agenttune.report.names import step_name
-from agenttune.report.palette import PAINTS, hatchings
+from agenttune.report.palette import MIXED, PAINTS, Paint, hatchings
 from agenttune.report.scale import Scale
 from agenttune.report.svg import INK, document, element, fitted, text, text_width, titled, wrapped
 from agenttune.report.tracks import Hop, Slice, Track, step_slices, wait_hops
@@ -73,8 +73,8 @@ def _time_panel(step: Step, scale: Scale, top: float) -> Drawn:
     for leg in _stretches(step):
         x, end = scale.x(leg.begin_ns), scale.x(leg.end_ns)
         width = max(end - x, 0.5)
-        paint = PAINTS[leg.bucket]
-        words = f"{leg.bucket} {duration(leg.ns)}"
+        paint, name = _look(leg.bucket, step)
+        words = f"{name} {duration(leg.ns)}"
         parts.append(
             element(
                 "rect", titled(words), x=x, y=bar_top, width=width, height=_BAR_HEIGHT,
@@ -83,7 +83,7 @@ def _time_panel(step: Step, scale: Scale, top: float) -> Drawn:
         )  # fmt: skip
         if width > 34:
             middle = (x + end) / 2
-            for line, label in enumerate((leg.bucket, duration(leg.ns))):
+            for line, label in enumerate((name, duration(leg.ns))):
                 shown = label if text_width(label, 11) < width - 2 else ""
                 y = bar_top + 18 + 15 * line
                 parts.append(text(middle, y, shown, 11, anchor="middle", fill=paint.ink))
@@ -94,6 +94,13 @@ def _time_panel(step: Step, scale: Scale, top: float) -> Drawn:
         )
     )  # fmt: skip
     return [*parts, *_axis(scale, bar_top + _BAR_HEIGHT)], bar_top + _BAR_HEIGHT + 36
+
+
+def _look(bucket: Bucket, step: Step) -> tuple[Paint, str]:
+    """Between the kept waits lie those that were not kept, nobody knows where."""
+    if bucket is Bucket.RUN and step.nr_waits > len(step.waits) and not split_by_ready(step):
+        return MIXED, "run, waits"
+    return PAINTS[bucket], bucket
 
 
 def _stretches(step: Step) -> Iterator[Leg]:
@@ -199,7 +206,7 @@ def _notes(step: Step) -> Iterator[str]:
     yield f"not accounted for: {step.residual_ns} ns"
     stolen_ns = step.ns(Bucket.STOLEN_HARDIRQ) + step.ns(Bucket.STOLEN_SOFTIRQ)
     if stolen_ns:
-        yield f"stolen time ({duration(stolen_ns)}) lies somewhere within 'run'"
+        yield f"stolen time ({duration(stolen_ns)}) lies somewhere in what it ran"
     if step.nr_waits > len(step.waits):
         others = step.nr_waits - len(step.waits)
-        yield f"{others} shorter waits lie somewhere within 'run': only the longest are kept"
+        yield f"{others} shorter waits lie somewhere within 'run, waits': only the longest are kept"

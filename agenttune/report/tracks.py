@@ -23,16 +23,26 @@ class Track(StrEnum):
     TASK = "task"
 
 
+class Look(StrEnum):
+    """What a slice shows."""
+
+    OWN = "own"  # the step's thread ran
+    MIXED = "mixed"  # it ran, but for waits that were not kept
+    HELD = "held"  # another task, while it could have run
+    IDLE = "idle"
+    INTERRUPT = "interrupt"
+
+
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """[begin_ns, end_ns) on one CPU. `own`: the step's thread itself ran."""
+    """[begin_ns, end_ns) on one CPU."""
 
     track: Track
     cpu: int
     begin_ns: int
     end_ns: int
     name: str
-    own: bool = False
+    look: Look
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,31 +97,33 @@ def _interrupts(wait: Wait, trace: Trace) -> Iterator[Slice]:
             name = source(chain.irq, chain.arch, trace) or "interrupt without a tracepoint"
         else:
             name = raised(chain.softirq, chain.irq, chain.arch, trace)
-        yield Slice(track, cpu, begin_ns, end_ns, name)
+        yield Slice(track, cpu, begin_ns, end_ns, name, Look.INTERRUPT)
 
 
 def _held(wait: Wait) -> Iterator[Slice]:
     """Who held the CPU while the thread could have run; the longest of them, as far as seen."""
     for leg in wait_legs(wait):
         if leg.bucket in RUNNABLE:
-            name = f"held by {_holder(wait, leg.bucket)}"
-            yield Slice(Track.TASK, wait.queue_cpu, leg.begin_ns, leg.end_ns, name)
+            name, look = _holder(wait, leg.bucket)
+            yield Slice(Track.TASK, wait.queue_cpu, leg.begin_ns, leg.end_ns, name, look)
 
 
-def _holder(wait: Wait, bucket: Bucket) -> str:
+def _holder(wait: Wait, bucket: Bucket) -> tuple[str, Look]:
     if bucket is Bucket.THROTTLED:
-        return "throttling"
+        return "throttled", Look.HELD
     held = wait.holder
     if held.idle_ns > held.held_ns:
-        return "idle"
-    return task(held.comm, held.tid) or "a task not known"
+        return "idle", Look.IDLE
+    return task(held.comm, held.tid) or "a task not known", Look.HELD
 
 
 def _running(step: Step) -> Iterator[Slice]:
     """The thread's turns between its kept waits, which may hold waits that were not kept."""
-    name = f"{printable(step.comm)} ({step.tid})"
+    mixed = step.nr_waits > len(step.waits)
+    name = f"{printable(step.comm)} ({step.tid})" + (" and short waits" if mixed else "")
+    look = Look.MIXED if mixed else Look.OWN
     begin_ns, cpu = step.begin_ns, None
     for wait in sorted(step.waits, key=lambda each: each.out_ns):
-        yield Slice(Track.TASK, wait.out_cpu, begin_ns, wait.out_ns, name, own=True)
+        yield Slice(Track.TASK, wait.out_cpu, begin_ns, wait.out_ns, name, look)
         begin_ns, cpu = max(begin_ns, wait.in_ns), wait.in_cpu
-    yield Slice(Track.TASK, step.cpu if cpu is None else cpu, begin_ns, step.end_ns, name, own=True)
+    yield Slice(Track.TASK, step.cpu if cpu is None else cpu, begin_ns, step.end_ns, name, look)
