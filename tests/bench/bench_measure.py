@@ -4,7 +4,8 @@
 
 Usage, as root, from the project's folder: python tests/bench/bench_measure.py [ROUNDS]
 The rounds of all rows are interleaved. Prints a table for RESULTS.md; exits 1 over a limit.
-BCC_KERNEL_SOURCE, a kernel source folder that bcc accepts, adds bcc's runqlat for comparison.
+BCC_KERNEL_SOURCE, a kernel source folder that bcc accepts, adds the bcc engine, and runqlat of bcc
+for comparison.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from agenttune.host.capture import read_host
 from agenttune.host.selector import Selector
 from agenttune.measure.session import Session
 host = read_host(Path("/"))
-with Session([Selector.parse(sys.argv[1])], host) as session:
+with Session([Selector.parse(sys.argv[1])], host, sys.argv[2]) as session:
     print("attached", flush=True)
     sys.stdin.read()
     session.stop()
@@ -84,8 +85,10 @@ def beside(command: list[str], ready: str) -> Iterator[subprocess.Popen[str]]:
         process.wait()
 
 
-def measuring(selector: str) -> AbstractContextManager[subprocess.Popen[str]]:
-    return beside([sys.executable, "-c", _MEASURE, selector], "attached")
+def measuring(
+    selector: str, engine: str = "libbpf"
+) -> AbstractContextManager[subprocess.Popen[str]]:
+    return beside([sys.executable, "-c", _MEASURE, selector, engine], "attached")
 
 
 def runqlat() -> AbstractContextManager[subprocess.Popen[str]]:
@@ -108,8 +111,11 @@ def kinds() -> dict[str, AbstractContextManager[object]]:
         "measure, bench no agent": measuring("comm:at-nobody"),
         "measure, bench the agent": measuring("comm:sched-pipe"),
     }
-    if shutil.which("runqlat-bpfcc") and "BCC_KERNEL_SOURCE" in os.environ:
-        found["bcc runqlat"] = runqlat()
+    if "BCC_KERNEL_SOURCE" in os.environ:
+        found["engine bcc, bench no agent"] = measuring("comm:at-nobody", "bcc")
+        found["engine bcc, bench the agent"] = measuring("comm:sched-pipe", "bcc")
+        if shutil.which("runqlat-bpfcc"):
+            found["bcc runqlat"] = runqlat()
     return found
 
 
