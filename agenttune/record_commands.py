@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from agenttune import cli
 from agenttune.cli import Args
-from agenttune.errors import ExitCode, InputError, PlanRefused
+from agenttune.errors import ExitCode, HostError, InputError, PlanRefused
 from agenttune.host.capture import read_host
 from agenttune.host.host import Host
 from agenttune.host.selector import Selector
@@ -70,16 +70,18 @@ def _recorded(args: Args, chosen: Select) -> Trace:
 
 def _remedies(args: Args, trace: Trace) -> Callable[[Step], Remedy]:
     """What a plan for this host does about a step; a plan for another boot says nothing."""
-    wanted = read_profile(args.profile or cli.DEFAULT_PROFILE, profile_search())
-    host = _planning_host(wanted, trace)
-    if trace.boot_id is None or trace.boot_id != host.boot_id:
-        elsewhere = Remedy("planned changes can be told only in the boot that it was recorded in")
-        return lambda step: elsewhere
     try:
+        wanted = read_profile(args.profile or cli.DEFAULT_PROFILE, profile_search())
+        host = _planning_host(wanted, trace)
+        if trace.boot_id is None or trace.boot_id != host.boot_id:
+            why = "planned changes can be told only in the boot that it was recorded in"
+            return lambda step: Remedy(why)
         chosen = make_plan(host, wanted)
-    except PlanRefused as error:
-        refused = Remedy(f"no plan {wanted.name} for this host: {error.message}")
-        return lambda step: refused
+    except (InputError, HostError, PlanRefused) as error:
+        if args.profile and not isinstance(error, PlanRefused):
+            raise
+        why = f"no plan can be told: {error.message}"
+        return lambda step: Remedy(why)
     return lambda step: find_remedy(culprit(step, trace), step, trace, host, chosen)
 
 

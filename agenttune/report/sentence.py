@@ -79,7 +79,9 @@ def _cpu(found: Culprit) -> str:
 def _held(found: Culprit) -> str:
     who = task(found.comm, found.tid)
     if who is None:
-        return "by whom is not known" if found.wait else f"{_KEPT}; by whom is not known"
+        return (
+            "by whom it was held is not known" if found.wait else f"{_KEPT}; by whom is not known"
+        )
     held = found.wait.holder if found.wait else None
     text = f"held by {who}"
     if held and found.waits == 1 and 10 * held.held_ns < 9 * found.ns:

@@ -1,0 +1,452 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""explain: true sentences, all figures, and the planned change that fits."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import traces
+from hypothesis import given, settings
+from policy_hosts import host, mask, topology, vector
+from traces import BEGIN_NS, MS, US, chain, holder, step, trace, wait
+
+from agenttune import __main__, cli, record_commands
+from agenttune.errors import InputError
+from agenttune.host.host import Host, Movability, VectorKey
+from agenttune.measure.choice import StepId, only, slowest
+from agenttune.measure.culprit import Cause, Culprit, culprit
+from agenttune.measure.record_file import write_trace
+from agenttune.measure.trace import Bucket, CompletionKind, Ready, Step, StepKind, Thief, Trace
+from agenttune.policy.plan import Change, Knob, KnobKind, Plan, Unmovable
+from agenttune.policy.remedy import Remedy, find_remedy
+from agenttune.report.explain import explanation_text, explanations_text
+from agenttune.report.explanation import explain
+from agenttune.report.sentence import phrase
+
+NET_RX_45 = Thief(45, None, "NET_RX")
+VECTOR = "vector 45 (0000:00:03.0 virtio1-input.0)"
+NOTHING = Remedy("nothing planned")
+
+KSOFTIRQD_WAIT = wait(
+    2_300 * US,
+    11_700 * US,
+    waking_ns=2_400 * US,
+    wakeup_ns=BEGIN_NS + 2_410 * US,
+    chain=chain(
+        irq_ns=BEGIN_NS + 2_350 * US,
+        raise_ns=BEGIN_NS + 2_354 * US,
+        entry_ns=BEGIN_NS + 2_360 * US,
+        completion=CompletionKind.SOCKET,
+        subject=99,
+        done_ns=BEGIN_NS + 2_390 * US,
+    ),
+    syscall=45,
+    waker_cpu=3,
+    holder=holder("ksoftirqd/3", 9_200 * US, tid=31, seen_ns=9_290 * US, softirq_thief=NET_RX_45),
+)
+SLOW = step(12_310 * US, [KSOFTIRQD_WAIT])
+USUAL = tuple(step((2_400 + n) * US, id=n) for n in range(1, 101))
+
+
+def text_of(made: Step, others: Iterable[Step] = ()) -> str:
+    seen = trace([made, *others])
+    return explanation_text(explain(made, seen, NOTHING), seen)
+
+
+def test_the_sentence() -> None:
+    found = explain(SLOW, trace([SLOW, *USUAL]), NOTHING)
+    assert re.fullmatch(
+        r"step 4711 \(search\) took 12\.3 ms, 9\.\d\d ms above the median of its kind \(n=101\): "
+        r"9\.29 ms \(75 %\) waiting for CPU 3, held by ksoftirqd/3 running NET_RX raised by "
+        + re.escape(VECTOR),
+        found.sentence,
+    )
+    assert found.kind_median_ns == pytest.approx(2_450 * US, rel=1 / 32)
+
+
+def test_without_enough_of_its_kind_nothing_is_compared() -> None:
+    text = text_of(SLOW)
+    assert "median" not in text
+    assert "its kind has too few steps to compare with (n=1)" in text
+
+
+def test_a_quick_step_is_below_the_median() -> None:
+    quick = step(MS)
+    assert "ms below the median" in explain(quick, trace([quick, *USUAL]), NOTHING).sentence
+
+
+def test_buckets_residual_and_events() -> None:
+    text = text_of(SLOW, USUAL)
+    assert re.search(r"run queue +9\.29 ms +75\.5 % +\S+ us +#{30}\n", text)
+    assert re.search(r"residual +0 ns\n", text)
+    events = re.findall(r"^  \+(\S+) ms +(\d|-)  (.+)$", text, re.MULTILINE)
+    assert events == [
+        ("2.300", "3", "blocks in recvfrom"),
+        ("2.350", "3", f"{VECTOR} fires"),
+        ("2.354", "3", "NET_RX raised"),
+        ("2.360", "3", "NET_RX begins"),
+        ("2.390", "3", "socket 99 completes"),
+        ("2.400", "3", f"wakes it from NET_RX raised by {VECTOR}"),
+        ("2.410", "3", "on the run queue"),
+        (
+            "11.700",
+            "3",
+            "runs again; CPU 3 meanwhile, of 9.29 ms: ksoftirqd/3 (tid 31) 9.20 ms",
+        ),
+    ]
+
+
+def test_a_residual_is_shown_with_its_sign() -> None:
+    assert re.search(r"residual +-5\.00 us\n", text_of(replace(SLOW, end_ns=SLOW.end_ns - 5 * US)))
+
+
+def test_verdicts() -> None:
+    missed = text_of(replace(SLOW, deadline_ns=BEGIN_NS + 10 * MS, budget_us=15_000))
+    assert "it missed its deadline by 2.31 ms" in missed
+    assert "it kept its budget of 15.0 ms, with 2.69 ms to spare" in missed
+    met = text_of(replace(SLOW, deadline_ns=SLOW.end_ns, budget_us=10_000))
+    assert "it met its deadline, with 0 ns to spare" in met
+    assert "it exceeded its budget of 10.0 ms by 2.31 ms" in met
+    assert "deadline" not in text_of(SLOW)
+
+
+def test_what_is_not_known_is_said() -> None:
+    text = text_of(replace(SLOW, nr_waits=5, ambiguous=True))
+    assert "the 1 longest of its 5 waits were kept" in text
+    assert "no bound socket tells their completions apart" in text
+
+
+def test_a_wake_by_an_interrupt_is_not_told_as_one_by_whom_it_interrupted() -> None:
+    hidden = chain(irq=None, softirq=None, irq_cpu=None, hidden_irq=True)
+    made = wait(MS, 9 * MS, waking_ns=9 * MS, chain=hidden, waker=900, waker_comm="bystander")
+    text = text_of(step(12 * MS, [made]))
+    assert "bystander" not in text
+    assert "from an interrupt that no tracepoint shows" in text
+
+
+def test_a_softirq_that_a_task_began_names_it() -> None:
+    local = chain(irq=None, irq_cpu=None, origin=900, entry_ns=BEGIN_NS + 8 * MS)
+    made = wait(MS, 9 * MS, waking_ns=9 * MS, chain=local, syscall=45)
+    assert "from NET_RX, begun by waker (tid 900)" in text_of(step(12 * MS, [made]))
+
+
+def test_a_step_split_by_its_socket_shows_that_chain() -> None:
+    ready = Ready(99, BEGIN_NS + 8 * MS, 2, chain(irq_ns=BEGIN_NS + 7 * MS))
+    text = text_of(replace(SLOW, interleaved=True, ready=ready))
+    assert "how its socket became ready" in text
+    assert re.search(r"\+8\.000 ms +3  socket 99 is ready", text)
+    assert "wait 1" not in text
+
+
+def test_a_record_without_steps_says_so() -> None:
+    assert explanations_text((), trace()) == "no steps were recorded\n"
+
+
+def test_terminals_are_safe_from_names() -> None:
+    hostile = replace(SLOW, comm="a\x1b[2J", name="b\x07")
+    assert text_of(hostile).replace("\n", "").isprintable()
+
+
+@settings(max_examples=60)
+@given(traces.steps())
+def test_any_step_can_be_explained(made: Step) -> None:
+    text = text_of(made)
+    assert text.replace("\n", "").isprintable()
+    assert "None" not in text.replace(made.comm, "").replace(made.name, "")
+
+
+ON_QUEUE = KSOFTIRQD_WAIT
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (Culprit(Cause.RUN_QUEUE, MS, Bucket.RUN_QUEUE, "hog", 5, cpu=3),
+            "waiting for CPU 3, held by hog (tid 5)"),
+        (Culprit(Cause.RUN_QUEUE, MS, Bucket.RUN_QUEUE),
+            "waiting for a CPU, in waits too short to be kept; by whom is not known"),
+        (Culprit(Cause.RUN_QUEUE, MS, Bucket.RUN_QUEUE, cpu=3, wait=ON_QUEUE, waits=1),
+            "waiting for CPU 3, by whom it was held is not known"),
+        (Culprit(Cause.PREEMPTED, MS, Bucket.PREEMPTED, "hog", cpu=3, waits=9),
+            "preempted on CPU 3, held by hog, in 9 waits"),
+        (Culprit(Cause.MIGRATION, MS, Bucket.RUN_QUEUE, "hog", 5, cpu=2,
+                 wait=ON_QUEUE, waits=1),
+            "waiting for CPU 2, held by hog (tid 5), until it was moved to CPU 3"),
+        (Culprit(Cause.THROTTLED, MS, Bucket.THROTTLED),
+            "throttled: its cgroup had used up its cpu.max"),
+        (Culprit(Cause.THROTTLED, MS, Bucket.PREEMPTED, cpu=3, wait=ON_QUEUE, waits=1),
+            "runnable while CPU 3 idled, as under a cgroup's cpu.max "
+            "(the throttling itself was not seen)"),
+        (Culprit(Cause.SOFTIRQ, MS, Bucket.STOLEN_SOFTIRQ, irq=45, softirq="NET_RX"),
+            f"stolen while it ran, by NET_RX raised by {VECTOR}"),
+        (Culprit(Cause.SOFTIRQ, MS, Bucket.CHAIN_PENDING, softirq="TIMER", cpu=1),
+            "waiting for TIMER to begin on CPU 1"),
+        (Culprit(Cause.HARDIRQ, MS, Bucket.STOLEN_HARDIRQ, arch="LOC"),
+            "stolen while it ran, by the handler of the local timer (LOC)"),
+        (Culprit(Cause.HARDIRQ, MS, Bucket.RUN_QUEUE, irq=7, cpu=0),
+            "waiting for CPU 0, taken by the handler of vector 7"),
+        (Culprit(Cause.IRQ_THREAD, MS, Bucket.CHAIN_THREAD, "irq/45-v", 8),
+            "waiting for irq/45-v (tid 8) to carry the completion on"),
+        (Culprit(Cause.IPI, MS, Bucket.WAKE_IPI, cpu=1),
+            "between its waking and its arrival on CPU 1's run queue"),
+        (Culprit(Cause.IPI, MS, Bucket.RUN_QUEUE, cpu=1), "waiting for CPU 1 to leave idle"),
+        (Culprit(Cause.DISK, MS, Bucket.EXTERNAL, subject=259 << 32 | 3),
+            "waiting for block device 259:3"),
+        (Culprit(Cause.FAULT, MS, Bucket.EXTERNAL, "uffd", 4, wait=ON_QUEUE),
+            "blocked in page faults, ended by uffd (tid 4)"),
+        (Culprit(Cause.FAULT, MS, Bucket.FAULT), "handling page faults on the CPU"),
+        (Culprit(Cause.PEER, MS, Bucket.EXTERNAL, "server", 4),
+            "waiting for its socket's peer, server (tid 4) on this host"),
+        (Culprit(Cause.PEER, MS, Bucket.EXTERNAL, irq=45),
+            f"waiting for its socket's peer, whose reply came through {VECTOR}"),
+        (Culprit(Cause.CHILD, MS, Bucket.EXTERNAL, "sleep", 4),
+            "waiting for a child process, sleep (tid 4)"),
+        (Culprit(Cause.FUTEX, MS, Bucket.EXTERNAL),
+            "waiting for a futex, released by a task not known"),
+        (Culprit(Cause.PIPE, MS, Bucket.EXTERNAL, "cat", 4),
+            "waiting for a pipe's other end, cat (tid 4)"),
+        (Culprit(Cause.TIMER, MS, Bucket.EXTERNAL), "asleep until a timer fired"),
+        (Culprit(Cause.URING, MS, Bucket.EXTERNAL), "waiting for io_uring"),
+        (Culprit(Cause.UNKNOWN, MS, Bucket.UNSEEN),
+            "not accounted for: the events that would tell were not seen"),
+        (Culprit(Cause.UNKNOWN, MS, Bucket.EXTERNAL), "blocked in waits too short to be kept"),
+    ],
+)  # fmt: skip
+def test_phrases(found: Culprit, words: str) -> None:
+    assert phrase(found, trace()) == words
+
+
+def test_a_holder_of_part_of_the_time_is_told_as_that() -> None:
+    made = wait(MS, 10 * MS, holder=holder("hog", 5 * MS, seen_ns=9 * MS))
+    found = culprit(step(12 * MS, [made]), trace())
+    assert phrase(found, trace()).endswith("for 5.00 ms of it, longer than by any other")
+
+
+# The planned change
+
+
+def planned(*changes: Change, **fields: object) -> Plan:
+    base = Plan("p", "boot", mask("3"), mask("3"), mask("0-2"), changes)
+    return replace(base, **fields)  # type: ignore[arg-type]
+
+
+KEY = VectorKey("0000:00:03.0", 1, "virtio1-input.0")
+HERE: Host = host(topology(), [vector(45, "3", "3", key=KEY, interface="eth0")])
+MOVE = Change(Knob(KnobKind.VECTOR_AFFINITY, str(KEY)), "3", "1", "irq 45 virtio1-input.0", "why")
+STEER = Change(Knob(KnobKind.RPS_CPUS, "eth0/rx-0"), "", "1", "", "why")
+BUDGET = Change(Knob(KnobKind.SYSCTL, "net.core.netdev_budget_usecs"), "8000", "2000", "", "why")
+OTHER = Change(Knob(KnobKind.VECTOR_AFFINITY, "0000:00:04.0/1/x"), "3", "1", "", "why")
+PIN = Change(Knob(KnobKind.TASK_AFFINITY, "77@1"), "0-3", "1", "agent (pid 77)", "why")
+
+NET_RX = Culprit(Cause.KSOFTIRQD, MS, Bucket.RUN_QUEUE, irq=45, softirq="NET_RX", cpu=3)
+HOG = Culprit(Cause.RUN_QUEUE, MS, Bucket.RUN_QUEUE, "hog", 500, cpu=3)
+
+
+def remedy_of(found: Culprit, plan: Plan, seen: Trace | None = None) -> Remedy:
+    return find_remedy(found, SLOW, seen or trace(), HERE, plan)
+
+
+@pytest.mark.parametrize(
+    ("found", "changes", "chosen", "words"),
+    [
+        (NET_RX, (OTHER, BUDGET, STEER, MOVE), MOVE,
+            "planned change: move irq 45 virtio1-input.0 to CPU 1"),
+        (NET_RX, (OTHER, BUDGET, STEER), STEER,
+            "planned change: have CPUs 1 receive for eth0/rx-0"),
+        (NET_RX, (OTHER, BUDGET), BUDGET,
+            "planned change: set net.core.netdev_budget_usecs to 2000"),
+        (NET_RX, (OTHER,), None,
+            "no change of plan p addresses this: it leaves vector 45 on CPU 3"),
+        (replace(NET_RX, softirq="BLOCK"), (BUDGET, STEER), None,
+            "no change of plan p addresses this: it leaves vector 45 on CPU 3"),
+        (replace(NET_RX, irq=None, softirq="TIMER"), (MOVE,), None,
+            "no change of plan p addresses this: no device's vector is behind it, as far as known"),
+        (HOG, (MOVE, PIN), PIN, "planned change: pin agent (pid 77) to CPUs 1"),
+        (HOG, (MOVE, replace(PIN, wanted="3")), None,
+            "no change of plan p addresses this: it does not move other tasks; "
+            "give the agent a CPU of its own"),
+        (HOG, (replace(PIN, knob=Knob(KnobKind.TASK_AFFINITY, "770@1")),), None,
+            "no change of plan p addresses this: it does not move other tasks; "
+            "give the agent a CPU of its own"),
+        (replace(HOG, cause=Cause.PEER, irq=45), (MOVE,), None,
+            "no change of plan p addresses this: it is not interrupt work"),
+    ],
+)  # fmt: skip
+def test_the_change_that_fits(
+    found: Culprit, changes: tuple[Change, ...], chosen: Change | None, words: str
+) -> None:
+    remedy = remedy_of(found, planned(*changes))
+    assert (remedy.change, remedy.text) == (chosen, words)
+    assert remedy.plan == "p"
+
+
+def test_a_vector_that_cannot_move_is_told_as_such() -> None:
+    stuck = Unmovable(KEY, 45, Movability.MANAGED, mask("3"), "boot with ...")
+    remedy = remedy_of(NET_RX, planned(unmovable=(stuck,)))
+    assert remedy.text.endswith("vector 45 cannot be moved (managed)")
+
+
+def test_an_irq_number_that_was_given_to_another_device_is_not_matched() -> None:
+    seen = trace(vectors=(replace(trace().vectors[0], action="nvme0q1"),))
+    assert remedy_of(NET_RX, planned(MOVE), seen).change is None
+
+
+# Choosing steps
+
+
+def ids(found: Iterable[Step]) -> list[tuple[int, int]]:
+    return [(each.tgid, each.id) for each in found]
+
+
+SEVERAL = (
+    step(1 * MS, id=1, tgid=70),
+    step(3 * MS, id=2, tgid=70),
+    step(2 * MS, id=1, tgid=80),
+    step(9 * MS, id=2, tgid=70),
+)
+
+
+def test_the_slowest_come_first() -> None:
+    assert [each.duration_ns for each in slowest(2)(SEVERAL)] == [9 * MS, 3 * MS]
+
+
+def test_one_step_by_id() -> None:
+    (found,) = only(StepId(2))(SEVERAL)
+    assert found.duration_ns == 9 * MS
+    assert ids(only(StepId(1, 80))(SEVERAL)) == [(80, 1)]
+
+
+def test_an_ambiguous_id_lists_candidates() -> None:
+    with pytest.raises(InputError, match="2 processes have a step 1") as caught:
+        only(StepId(1))(SEVERAL)
+    assert "70:1 (search, 1.00 ms), 80:1 (search, 2.00 ms)" in caught.value.hint
+
+
+def test_an_absent_id_lists_the_slowest() -> None:
+    with pytest.raises(InputError, match="no step 5 in this record") as caught:
+        only(StepId(5))(SEVERAL)
+    assert caught.value.hint.startswith("Its slowest steps are 70:2 (search, 9.00 ms), 70:2")
+
+
+@pytest.mark.parametrize("text", ["", "x", "0", "1:", ":1", "-1", "1:2:3", "9" * 30, "٣"])
+def test_bad_step_ids(text: str) -> None:
+    with pytest.raises(InputError, match="is not a step"):
+        StepId.parse(text)
+
+
+def test_step_ids_read_back() -> None:
+    assert [str(StepId.parse(text)) for text in ("7", "70:7")] == ["7", "70:7"]
+
+
+# The verbs
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    path = tmp_path / "run.trace"
+    write_trace(path, trace([SLOW, *USUAL], boot_id="another"))
+    return path
+
+
+def run(*words: object) -> int:
+    return int(__main__.main([str(word) for word in words]))
+
+
+def test_explain_a_record(record: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("explain", record) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("step 4711 (search) took 12.3 ms")
+    assert "planned changes can be told only in the boot that it was recorded in" in out
+
+
+def test_explain_gives_the_same_answer_twice(
+    record: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("explain", record, "--slowest", 3)
+    first = capsys.readouterr().out
+    run("explain", record, "--slowest", 3)
+    assert capsys.readouterr().out == first
+    assert first.count(") took ") == 3
+
+
+def test_explain_as_json(record: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("explain", record, "--step", "70:4711", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["schema"] == "agenttune.explanations/1"
+    (only_one,) = found["explanations"]
+    assert only_one["culprit"]["cause"] == "ksoftirqd"
+    assert sum(each["ns"] for each in only_one["contributors"]) == 12_310 * US
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["explain", "/nonexistent"], "No such file"),
+        (["explain", "{record}", "--step", "5000"], "no step 5000"),
+        (["explain", "{record}", "--profile", "nope"], "nope"),
+        (["export", "{record}", "--svg", "{record}/x"], "cannot be written"),
+        (["explain", "{record}", "--slowest", "0"], "not a count from 1 to 1000"),
+        (["explain", "{record}", "--slowest", "2", "--step", "1"], "not allowed with"),
+        (["export", "{record}"], "one of the arguments --perfetto --svg is required"),
+    ],
+)
+def test_mistakes_are_one_message(
+    words: list[str], message: str, record: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*(word.format(record=record) for word in words)) == 1
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert "Traceback" not in printed.err
+    assert not printed.out
+
+
+def test_exports(record: Path, tmp_path: Path) -> None:
+    svg, perfetto = tmp_path / "step.svg", tmp_path / "steps.json"
+    assert run("export", record, "--svg", svg) == 0
+    assert "step 4711 (search)" in svg.read_text()
+    assert run("export", record, "--perfetto", perfetto, "--step", 4711) == 0
+    names = [each["name"] for each in json.loads(perfetto.read_text())["traceEvents"]]
+    assert sum(name.startswith("step ") for name in names) == 1
+
+
+def test_a_record_without_steps_cannot_be_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_trace(tmp_path / "empty", trace())
+    assert run("export", tmp_path / "empty", "--svg", tmp_path / "x.svg") == 1
+    assert "holds no steps" in capsys.readouterr().err
+    assert run("explain", tmp_path / "empty") == 0
+
+
+def test_without_the_default_profile_all_but_the_plan_is_told(
+    record: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_commands, "profile_search", tuple)
+    assert run("explain", record) == 0
+    assert "; no plan can be told: " in capsys.readouterr().out
+    assert run("explain", record, "--profile", "agent-latency") == 1
+
+
+def test_recording_options_are_those_of_steps() -> None:
+    args = cli.parse(["explain", "--agent", "comm:a", "--seconds", "2", "--syscalls"])
+    assert (args.file, args.seconds, args.syscalls) == (None, 2.0, True)
+
+
+@pytest.mark.bpf
+def test_explain_records_first_without_a_record(capsys: pytest.CaptureFixture[str]) -> None:
+    """Live: whatever runs here, the verb loads the probes and ends with an explanation."""
+    assert run("explain", "--seconds", "0.5") == 0
+    printed = capsys.readouterr()
+    assert "recording steps for 0.5 s" in printed.err
+    assert re.match(r"no steps were recorded\n|step \d+ ", printed.out)
+
+
+def test_kinds_are_compared_with_their_own() -> None:
+    other = step(50 * MS, id=9, kind=StepKind.MODEL)
+    found = explain(other, trace([other, *USUAL]), NOTHING)
+    assert (found.kind_count, found.kind_median_ns) == (1, None)
