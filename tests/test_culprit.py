@@ -10,7 +10,7 @@ import pytest
 import traces
 from hypothesis import given
 from hypothesis import strategies as st
-from traces import BEGIN_NS, MS, chain, holder, step, trace, wait
+from traces import BEGIN_NS, MS, chain, holder, step, task_chain, trace, wait
 
 from agenttune.measure.culprit import Cause, Culprit, contributors, culprit
 from agenttune.measure.legs import wait_legs
@@ -133,6 +133,17 @@ def test_a_wait_through_a_kernel_thread_is_no_timeout() -> None:
     assert of(blocked(chain=delayed, in_io=True)).cause is Cause.DISK
 
 
+def test_who_woke_it_in_task_context_is_the_waker() -> None:
+    found = of(blocked(syscall=202, chain=replace(task_chain(), origin=75)))
+    assert (found.comm, found.tid) == ("waker", 900)
+
+
+def test_a_kernel_thread_only_carries_what_another_task_began() -> None:
+    carried = replace(task_chain(), origin=500, conduit=900, thread_ns=BEGIN_NS + 9 * MS)
+    found = of(blocked(object_kind=ObjectKind.PIPE, chain=carried, waker_comm="kworker/3:1"))
+    assert (found.cause, found.comm, found.tid) == (Cause.PIPE, "hog", 500)
+
+
 def test_system_calls_have_other_numbers_on_other_machines() -> None:
     made = step(12 * MS, [blocked(syscall=98)])
     assert culprit(made, trace(machine="aarch64")).cause is Cause.FUTEX
@@ -222,6 +233,13 @@ def test_waits_not_kept_leave_time_without_a_name() -> None:
     assert (Cause.RUN_QUEUE, "hog", 9 * MS) in found
     assert (Cause.RUN_QUEUE, None, MS) in found
     assert (Cause.UNKNOWN, None, MS // 2) in found
+
+
+def test_what_has_no_name_is_told_apart_by_place() -> None:
+    made = step(12 * MS, [queued(holder=IDLE)], {Bucket.WAKE_IPI: MS})
+    found = [(each.cause, each.bucket, each.ns) for each in contributors(made, trace())]
+    assert (Cause.IPI, Bucket.RUN_QUEUE, 9 * MS) in found
+    assert (Cause.IPI, Bucket.WAKE_IPI, MS) in found
 
 
 def test_a_long_parse_is_its_own_culprit() -> None:

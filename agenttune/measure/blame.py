@@ -223,12 +223,12 @@ def _origin(
     chain: Chain | None, waker: int | None, waker_comm: str, trace: Trace
 ) -> tuple[str | None, int | None]:
     """The task that brought the completion, if it was one: its comm where known, and its tid."""
-    if chain and chain.origin is not None:
-        known = waker_comm if chain.origin == waker else ""
-        return known or dict(trace.names).get(chain.origin), chain.origin
-    if from_interrupt(chain):
+    if not from_interrupt(chain) and (chain is None or chain.conduit is None):
+        return waker_comm or None, waker
+    if chain is None or chain.origin is None:
         return None, None
-    return waker_comm or None, waker
+    known = waker_comm if chain.origin == waker else ""
+    return known or dict(trace.names).get(chain.origin), chain.origin
 
 
 def _peer(chain: Chain, comm: str | None, tid: int | None) -> Blame:

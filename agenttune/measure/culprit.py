@@ -60,7 +60,7 @@ def contributors(step: Step, trace: Trace) -> tuple[Culprit, ...]:
     """
     groups: dict[tuple[object, ...], list[_Share]] = defaultdict(list)
     for share in _shares(step, trace):
-        groups[_identity(share.blame)].append(share)
+        groups[_identity(share)].append(share)
     found = [_group(shares) for shares in groups.values()]
     return tuple(sorted(found, key=lambda each: (-each.ns, each.cause, each.comm or "")))
 
@@ -108,10 +108,15 @@ def _within(leg: Leg, step: Step) -> int:
     return max(0, min(leg.end_ns, step.end_ns) - max(leg.begin_ns, step.begin_ns))
 
 
-def _identity(blame: Blame) -> tuple[object, ...]:
+def _identity(share: _Share) -> tuple[object, ...]:
     """Who it was. Tasks are told apart by comm: a competitor may be many short-lived ones."""
+    blame = share.blame
     who = blame.comm if blame.comm is not None else blame.tid
-    return (blame.cause, who, blame.irq, blame.arch, blame.softirq, blame.subject)
+    named = (who, blame.irq, blame.arch, blame.softirq, blame.subject)
+    if any(each is not None for each in named) or blame.cause is Cause.COMPUTE:
+        return (blame.cause, *named)
+    # Without a name, only the place tells one from another.
+    return (blame.cause, share.bucket, share.wait is None)
 
 
 def _group(shares: list[_Share]) -> Culprit:
