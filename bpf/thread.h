@@ -31,6 +31,7 @@ struct at_step {
 	__u64 base_ns[AT_BUCKETS];
 	struct at_counts base;
 	__u32 budget_us;
+	__u32 lane; /* of an event loop's task; 0: the thread itself, or not told */
 	__u16 kind;
 	__u16 flags;
 };
@@ -385,6 +386,8 @@ AT_INLINE void at_fill_wait(struct at_wait *wait, const struct at_thread *thread
 	wait->object = thread->object;
 	wait->object_kind = thread->object_kind;
 	at_fill_interrupts(wait, thread, cpu, ending);
+	wait->like_ns = 0;
+	wait->like_waits = 0;
 	wait->waker = 0;
 	wait->chain.cause.flags = 0;
 	wait->chain.done.kind = AT_NO_COMPLETION;
@@ -395,6 +398,66 @@ AT_INLINE void at_fill_wait(struct at_wait *wait, const struct at_thread *thread
 	wait->waker_cpu = thread->wake.waker_cpu;
 	wait->waker_comm[0] = thread->wake.waker_comm[0];
 	wait->waker_comm[1] = thread->wake.waker_comm[1];
+}
+
+/* What a wait that is not kept leaves to a like one that is. */
+struct at_like {
+	__u64 likeness;
+	__u64 subject;
+	__u64 ns;
+	__u32 waits;
+};
+
+AT_INLINE struct at_like at_like_of_slot(const struct at_wait *wait, __u64 since_ns)
+{
+	struct at_like like = {};
+
+	if (wait->in_ns <= since_ns)
+		return like;
+	like.likeness = at_likeness(&wait->chain, wait->flags, wait->object_kind);
+	like.subject = wait->chain.done.subject;
+	like.ns = wait->like_ns +
+		  at_after(at_chain_begin(&wait->chain.cause, wait->waking_ns), wait->out_ns);
+	like.waits = wait->like_waits + 1;
+	return like;
+}
+
+AT_INLINE struct at_like at_like_of_now(const struct at_thread *thread,
+					const struct at_ending *ending)
+{
+	const struct at_chain *chain = &thread->wake.chain;
+	struct at_like like = {
+		.likeness = at_likeness(chain, ending->flags, thread->object_kind),
+		.subject = chain->done.subject,
+		.ns = at_after(at_chain_begin(&chain->cause, ending->waking_ns), thread->out_ns),
+		.waits = 1,
+	};
+
+	return like;
+}
+
+/* Within the newest step, so that every step that is open holds both waits. */
+AT_INLINE void at_leave_to_like(struct at_thread *thread, const struct at_like *like)
+{
+	volatile struct at_search *search = &thread->search;
+	struct at_wait *heir;
+	__u32 index;
+
+	search->found = AT_WAITS;
+	for (index = 0; index < AT_WAITS; index++) {
+		const struct at_wait *wait = &thread->waits[index];
+
+		if (wait->in_ns > thread->newest_step_ns &&
+		    at_likeness(&wait->chain, wait->flags, wait->object_kind) == like->likeness &&
+		    (!wait->chain.done.kind || wait->chain.done.subject == like->subject))
+			search->found = index;
+	}
+	index = search->found;
+	if (index >= AT_WAITS)
+		return;
+	heir = &thread->waits[at_bounded(index, AT_WAITS)];
+	heir->like_ns += like->ns;
+	heir->like_waits += like->waits;
 }
 
 /*
@@ -408,6 +471,7 @@ AT_INLINE struct at_wait *at_thread_in(struct at_thread *thread, const struct at
 	__u64 reached_ns = at_thread_reached(thread);
 	struct at_wait *slot = 0;
 	struct at_ending ending;
+	struct at_like like;
 
 	if (now.now_ns < reached_ns)
 		now.now_ns = reached_ns;
@@ -425,10 +489,15 @@ AT_INLINE struct at_wait *at_thread_in(struct at_thread *thread, const struct at
 	thread->counts.migrations += thread->cpu != cpu->id;
 	if (ending.queue_cpu != cpu->id)
 		ending.flags |= AT_WAIT_MIGRATED;
-	if (thread->open_steps && now.now_ns - thread->out_ns >= floor_ns)
+	if (thread->open_steps && now.now_ns - thread->out_ns >= floor_ns) {
 		slot = at_wait_slot(thread, now.now_ns - thread->out_ns);
-	if (slot)
-		at_fill_wait(slot, thread, cpu, &ending);
+		like = slot ? at_like_of_slot(slot, thread->newest_step_ns) :
+			      at_like_of_now(thread, &ending);
+		if (slot)
+			at_fill_wait(slot, thread, cpu, &ending);
+		if (like.likeness)
+			at_leave_to_like(thread, &like);
+	}
 	thread->wake.waking_ns = 0;
 	thread->state = AT_RUNNING;
 	thread->resuming = ending.flags & AT_WAIT_BLOCKED;

@@ -74,6 +74,10 @@ struct at_wait {
 	__s32 syscall; /* number, -1 in a fault or unknown */
 	__u32 object_kind; /* of what the system call waits on: enum at_object */
 	__u64 object; /* file descriptor's inode, futex address, child pid: by object_kind */
+	/* Blocked time, up to the chain, of like waits that found no slot. */
+	__u64 like_ns;
+	__u32 like_waits;
+	__u32 pad;
 };
 
 /* What a blocked system call waited on, where the front-end looked. */
@@ -103,6 +107,28 @@ AT_INLINE __u64 at_point_after(__u64 point, __u64 other, int later, __u64 end)
 	__u64 after = at_sign(point - other - later);
 
 	return (other & after) | (end & ~after);
+}
+
+/* Where the chain begins; `end` for one without points. */
+AT_INLINE __u64 at_chain_begin(const struct at_cause *cause, __u64 end)
+{
+	__u64 first = at_lesser(at_point(cause->irq_ns, end), at_point(cause->raise_ns, end));
+
+	first = at_lesser(first, at_point(cause->entry_ns, end));
+	return at_lesser(at_lesser(first, at_point(cause->thread_ns, end)), end);
+}
+
+/* Equal for waits for the same kind of thing, brought by the same interrupt or task; 0: unknown. */
+AT_INLINE __u64 at_likeness(const struct at_chain *chain, __u32 flags, __u32 object_kind)
+{
+	const struct at_cause *cause = &chain->cause;
+	__u64 who = cause->flags & AT_CAUSE_IRQ ? cause->irq : cause->origin;
+
+	flags &= AT_WAIT_BLOCKED | AT_WAIT_FAULT | AT_WAIT_NO_WAKING;
+	if ((flags & ~AT_WAIT_FAULT) != AT_WAIT_BLOCKED)
+		return 0;
+	return who << 32 | (__u64)cause->flags << 16 | object_kind << 8 | chain->done.kind << 4 |
+	       flags >> 3 | 2;
 }
 
 /*

@@ -123,9 +123,34 @@ static void check_wait(const struct at_wait *wait)
 	CHECK(!holder->held_ns == !holder->tid);
 }
 
+/* What kept waits and their like spent blocked is part of the step. */
+static void check_like(const struct at_thread *thread, const struct at_step_record *record)
+{
+	__u64 external_ns = 0, waits = 0;
+	int index;
+
+	for (index = 0; index < AT_WAITS; index++) {
+		const struct at_wait *wait = &thread->waits[index];
+
+		if (!at_wait_within(wait, record))
+			continue;
+		waits += 1 + wait->like_waits;
+		external_ns += wait->like_ns;
+		if (wait->waking_ns)
+			external_ns += at_after(at_chain_begin(&wait->chain.cause, wait->waking_ns),
+						wait->out_ns);
+		CHECK(!wait->like_waits || wait->waking_ns);
+	}
+	CHECK(record->flags & AT_STEP_OVERLAPPED || waits <= record->counts.waits);
+	CHECK(record->flags & AT_STEP_OVERLAPPED ||
+	      external_ns <= record->buckets_ns[AT_EXTERNAL]);
+}
+
 static void print_waits(const struct at_thread *thread, const struct at_step_record *record)
 {
 	int index;
+
+	check_like(thread, record);
 
 	for (index = 0; index < AT_WAITS; index++) {
 		const struct at_wait *wait = &thread->waits[index];

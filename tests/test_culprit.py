@@ -242,6 +242,20 @@ def test_what_has_no_name_is_told_apart_by_place() -> None:
     assert (Cause.IPI, Bucket.WAKE_IPI, MS) in found
 
 
+def test_waits_like_a_kept_one_are_charged_with_it() -> None:
+    kept = replace(blocked(chain=DISK, in_io=True), like_ns=2 * MS, like_waits=22)
+    made = step(16 * MS, [kept], {Bucket.EXTERNAL: 3 * MS})
+    found = contributors(made, trace())
+    assert (found[0].cause, found[0].ns, found[0].waits) == (Cause.DISK, 11 * MS, 23)
+    assert (Cause.UNKNOWN, MS) in [(each.cause, each.ns) for each in found]
+
+
+def test_likeness_cannot_exceed_the_bucket() -> None:
+    kept = replace(blocked(), like_ns=50 * MS, like_waits=2)
+    found = contributors(step(12 * MS, [kept], {Bucket.EXTERNAL: MS}), trace())
+    assert (found[0].cause, found[0].ns) == (Cause.TASK, 10 * MS)
+
+
 def test_a_long_parse_is_its_own_culprit() -> None:
     assert of(wait(MS, 2 * MS, holder=HELD)).cause is Cause.COMPUTE
 
@@ -308,3 +322,16 @@ def test_legs_are_what_the_core_charges(made: Step) -> None:
         assert edges[0][0] == each.out_ns
         assert edges[-1][1] == each.in_ns
         assert all(end == begin for (_, end), (begin, _) in itertools.pairwise(edges))
+
+
+def test_like_waits_count_to_the_kept_one() -> None:
+    """Forty short reads, of which eight are kept, are one disk's doing."""
+    read = chain(completion=CompletionKind.BLOCK, subject=7, irq_ns=None, softirq=None)
+    kept = wait(0, 1 * MS, waking_ns=1 * MS, chain=read, like_ns=8 * MS, like_waits=40)
+    found = step(12 * MS, [kept])
+    external = tuple(Bucket).index(Bucket.EXTERNAL)
+    buckets = list(found.buckets_ns)
+    buckets[external] += 8 * MS
+    buckets[tuple(Bucket).index(Bucket.RUN)] -= 8 * MS
+    named = culprit(replace(found, buckets_ns=tuple(buckets)), trace())
+    assert (named.cause, named.subject, named.ns) == (Cause.DISK, 7, 9 * MS)

@@ -96,6 +96,8 @@ def wait(found: raw.BpfWait) -> Wait:
         syscall=found.syscall if found.syscall >= 0 else None,
         object_kind=_OBJECTS[found.object_kind],
         object=found.object,
+        like_ns=found.like_ns,
+        like_waits=found.like_waits,
     )
 
 

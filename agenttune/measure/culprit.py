@@ -17,7 +17,7 @@ __all__ = ["Cause", "Culprit", "contributors", "culprit"]
 
 @dataclass(frozen=True, slots=True)
 class Culprit:
-    """One contributor to a step: `ns` of it, over `waits` kept waits, most of it in `bucket`.
+    """One contributor to a step: `ns` of it, over `waits` waits, most of it in `bucket`.
 
     Who it was is None where not known, or not the same in all of them. `wait` is the longest of
     the waits, None for what happened on the CPU or in waits that were not kept. `subject` is a
@@ -94,6 +94,13 @@ def _wait_shares(step: Step, trace: Trace) -> Iterator[_Share]:
             ns = _within(leg, step)
             if ns > 0:
                 yield _Share(ns, leg.bucket, blame_leg(leg, wait, trace), wait)
+        if wait.like_ns:
+            blocked = Leg(Bucket.EXTERNAL, 0, wait.like_ns)
+            yield _Share(wait.like_ns, Bucket.EXTERNAL, blame_leg(blocked, wait, trace), wait)
+    for wait in step.waits:
+        if wait.like_ns and wait.waking_ns:
+            leg = Leg(Bucket.EXTERNAL, wait.out_ns, wait.waking_ns)
+            yield _Share(wait.like_ns, leg.bucket, blame_leg(leg, wait, trace), wait)
 
 
 def _ready_shares(step: Step, trace: Trace) -> Iterator[_Share]:
@@ -137,8 +144,16 @@ def _group(shares: list[_Share]) -> Culprit:
         wait=longest.wait,
         arch=blame.arch,
         subject=blame.subject,
-        waits=len({id(share.wait) for share in shares if share.wait}),
+        waits=_waits(shares),
     )
+
+
+def _waits(shares: list[_Share]) -> int:
+    """The kept ones, with those like them where they were waited out."""
+    kept = {id(share.wait): share for share in shares if share.wait}
+    external = [s for s in shares if s.wait and s.bucket is Bucket.EXTERNAL]
+    like = {id(share.wait): share.wait.like_waits for share in external if share.wait}
+    return len(kept) + sum(like.values())
 
 
 def _same(values: Iterable[int | None]) -> int | None:

@@ -140,6 +140,9 @@ class BpfWait(Structure):
         ("syscall", c_int32),
         ("object_kind", c_uint32),
         ("object", c_uint64),
+        ("like_ns", c_uint64),
+        ("like_waits", c_uint32),
+        ("pad", c_uint32),
     )
 
 

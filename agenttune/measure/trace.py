@@ -123,7 +123,11 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """One interval off the CPU. `waking_ns` None: it stayed runnable, or no waking was seen."""
+    """One interval off the CPU. `waking_ns` None: it stayed runnable, or no waking was seen.
+
+    `like_ns` is what `like_waits` others spent blocked up to their chains: waits in the same step,
+    for the same kind of thing, brought by the same interrupt or task, too short to be kept.
+    """
 
     out_ns: int
     waking_ns: int | None
@@ -146,6 +150,8 @@ class Wait:
     syscall: int | None
     object_kind: ObjectKind
     object: int
+    like_ns: int = 0
+    like_waits: int = 0
 
 
 @dataclass(frozen=True, slots=True)
