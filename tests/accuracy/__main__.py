@@ -75,4 +75,5 @@ def main() -> None:
             file.write(f"{text}\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -66,8 +66,10 @@ static void read_disk(struct scene *scene, struct turn *turn)
 /* What the step did not spend on the CPU. */
 static void after(struct scene *scene, struct turn *turn)
 {
+	uint64_t all = turn->end_ns - turn->begin_ns, busy = turn->cpu_ns + turn->delay_ns;
+
 	(void)scene;
-	turn->truth_ns = turn->end_ns - turn->begin_ns - turn->cpu_ns - turn->delay_ns;
+	turn->truth_ns = busy < all ? all - busy : 0;
 }
 
 const struct kind disk = { "disk", 0, start_disk, before, read_disk, after };
@@ -75,6 +77,15 @@ const struct kind disk = { "disk", 0, start_disk, before, read_disk, after };
 static void start_fault(struct scene *scene)
 {
 	open_file(scene->place, 0);
+	memory = NULL;
+}
+
+/* Nothing of the file is in memory. */
+static void be_cold(struct scene *scene, struct turn *turn)
+{
+	before(scene, turn);
+	if (memory && munmap(memory, size))
+		die("munmap");
 	if (posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED))
 		die("posix_fadvise");
 	memory = mmap(NULL, size, PROT_READ, MAP_SHARED, file, 0);
@@ -90,4 +101,4 @@ static void touch(struct scene *scene, struct turn *turn)
 		(void)*(volatile char *)(memory + place(PAGE));
 }
 
-const struct kind fault = { "fault", 0, start_fault, before, touch, after };
+const struct kind fault = { "fault", 0, start_fault, be_cold, touch, after };

@@ -207,10 +207,14 @@ static void wake_beside_daemon(struct scene *scene, struct turn *turn)
 	turn->gap_ns = now_ns() - wake;
 }
 
+/*
+ * What the sleep overran. Not the schedstat: its clock may be older than the switch, by
+ * rq_clock_skip_update() in wakeup_preempt() (kernel/sched/core.c).
+ */
 static void after_steady(struct scene *scene, struct turn *turn)
 {
 	(void)scene;
-	turn->truth_ns = turn->delay_ns;
+	turn->truth_ns = turn->gap_ns;
 	turn->check_ns = daemon_ns() - turn->check_ns;
 	turn->late = turn->check_ns * 10 < turn->delay_ns * 8;
 }

@@ -2,14 +2,41 @@
 /* What a step spends by itself: a long parse, a sleep. */
 #include "scene.h"
 
-static char text[1 << 16];
+static char text[1 << 12];
 static volatile uint64_t sum;
+static uint64_t best_ns;
+
+static void read_numbers(void)
+{
+	for (const char *at = text; (at = strchr(at, ':')); at++)
+		sum += strtoul(at + 1, NULL, 10);
+}
+
+/* Reads the numbers until then; returns the time of the passes that nothing interrupted for 3 us. */
+static uint64_t read_until(uint64_t until_ns)
+{
+	uint64_t last = now_ns(), spent = 0;
+
+	while (last < until_ns) {
+		uint64_t now, took;
+
+		read_numbers();
+		now = now_ns();
+		took = now - last;
+		best_ns = took < best_ns ? took : best_ns;
+		spent += took < best_ns + 3 * NS_PER_US ? took : best_ns;
+		last = now;
+	}
+	return spent;
+}
 
 static void start(struct scene *scene)
 {
 	(void)scene;
 	for (size_t index = 0; index + 16 < sizeof(text); index += 16)
 		memcpy(text + index, "{\"value\":31415},", 16);
+	best_ns = UINT64_MAX;
+	read_until(now_ns() + 10 * NS_PER_MS);
 }
 
 static void nothing(struct scene *scene, struct turn *turn)
@@ -18,26 +45,16 @@ static void nothing(struct scene *scene, struct turn *turn)
 	turn->comm = "-";
 }
 
-/* Reads the numbers of a text, over and over. */
-static void read_numbers(void)
-{
-	for (const char *at = text; (at = strchr(at, ':')); at++)
-		sum += strtoul(at + 1, NULL, 10);
-}
-
 static void parse_long(struct scene *scene, struct turn *turn)
 {
-	uint64_t begin = clock_ns(CLOCK_THREAD_CPUTIME_ID);
-
 	(void)scene;
-	while (clock_ns(CLOCK_THREAD_CPUTIME_ID) - begin < turn->size_ns)
-		read_numbers();
+	turn->truth_ns = read_until(now_ns() + turn->size_ns);
 }
 
 static void after_parse(struct scene *scene, struct turn *turn)
 {
 	(void)scene;
-	turn->truth_ns = turn->cpu_ns;
+	turn->check_ns = turn->cpu_ns;
 }
 
 const struct kind parse = { "parse", 0, start, nothing, parse_long, after_parse };

@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -161,6 +162,25 @@ static void take_lock(struct scene *scene, struct turn *turn)
 
 const struct kind holder = { "futex", 0, start_holder, before_holder, take_lock, after_partner };
 
+#define STACK (64 << 10)
+
+struct birth {
+	struct scene *scene;
+	uint64_t size_ns;
+};
+
+static int live(void *argument)
+{
+	struct birth *birth = argument;
+
+	name_self("at-child");
+	prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
+	pin(0, birth->scene->other);
+	sleep_for(birth->size_ns);
+	birth->scene->lines[0].end_ns = now_ns();
+	return 0;
+}
+
 static void start_child(struct scene *scene)
 {
 	(void)scene;
@@ -172,25 +192,16 @@ static void before_child(struct scene *scene, struct turn *turn)
 	turn->comm = "at-child";
 }
 
+/* The child shares the memory, so that its end is its exit and not the freeing of a copy. */
 static void run_child(struct scene *scene, struct turn *turn)
 {
-	struct line *line = &scene->lines[0];
-	pid_t pid = fork();
+	static char stack[STACK] __attribute__((aligned(16)));
+	struct birth birth = { scene, turn->size_ns };
 
-	if (pid < 0)
-		die("fork");
-	if (!pid) {
-		name_self("at-child");
-		pin(0, scene->other);
-		prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
-		sleep_for(turn->size_ns);
-		line->end_ns = now_ns();
-		_exit(0);
-	}
-	turn->culprit = pid;
+	turn->culprit = clone(live, stack + STACK, CLONE_VM | SIGCHLD, &birth);
 	turn->at_ns = now_ns();
-	if (waitpid(pid, NULL, 0) != pid)
-		die("waitpid");
+	if (turn->culprit < 0 || waitpid(turn->culprit, NULL, 0) != turn->culprit)
+		die("child");
 }
 
 static void after_child(struct scene *scene, struct turn *turn)

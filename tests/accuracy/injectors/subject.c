@@ -48,6 +48,14 @@ static uint64_t run_delay_ns(int fd)
 	return delay;
 }
 
+static void be_quiet(struct turn *turn)
+{
+	uint64_t begin = now_ns();
+
+	turn->gap_ns = spin_until(begin + QUIET_NS);
+	turn->truth_ns = now_ns() - begin - turn->gap_ns;
+}
+
 static void take(const struct kind *kind, struct scene *scene, struct turn *turn, int schedstat)
 {
 	uint64_t delay, cpu;
@@ -61,15 +69,13 @@ static void take(const struct kind *kind, struct scene *scene, struct turn *turn
 	if (turn->size_ns)
 		kind->during(scene, turn);
 	else
-		turn->gap_ns = spin_until(turn->begin_ns + QUIET_NS);
+		be_quiet(turn);
 	prctl(MARK, END, turn->id, 0, 0);
 	turn->end_ns = now_ns();
 	turn->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu;
 	turn->delay_ns = run_delay_ns(schedstat) - delay;
 	if (turn->size_ns)
 		kind->after(scene, turn);
-	else
-		turn->truth_ns = turn->cpu_ns;
 }
 
 static void print_turn(FILE *out, const struct turn *turn)
