@@ -94,9 +94,6 @@ def _wait_shares(step: Step, trace: Trace) -> Iterator[_Share]:
             ns = _within(leg, step)
             if ns > 0:
                 yield _Share(ns, leg.bucket, blame_leg(leg, wait, trace), wait)
-        if wait.like_ns:
-            blocked = Leg(Bucket.EXTERNAL, 0, wait.like_ns)
-            yield _Share(wait.like_ns, Bucket.EXTERNAL, blame_leg(blocked, wait, trace), wait)
     for wait in step.waits:
         if wait.like_ns and wait.waking_ns:
             leg = Leg(Bucket.EXTERNAL, wait.out_ns, wait.waking_ns)
