@@ -26,7 +26,7 @@ class Options:
     kernel: str = "6.12"
     iommu: bool = False
     threads: str | None = None
-    seconds: float = 600.0
+    seconds: float = 1200.0
     boot_seconds: float = 90.0
     boots: int = 3
     out: Path | None = None
