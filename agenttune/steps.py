@@ -15,7 +15,7 @@ import threading
 import time
 from contextvars import ContextVar
 
-# The name that type checkers know: typing itself takes longer to import than the rest together.
+# What type checkers know: to import typing takes longer than the rest together.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator
@@ -34,14 +34,10 @@ _BEGIN, _END, _BIND, _UNBIND = 1, 2, 3, 4
 _KINDS = {"other": 0, "tool": 1, "model": 2}
 _NAME_BYTES, _USER_ADDRESS_LIMIT = 23, 1 << 47
 _UINT32_MAX, _UINT64_MAX = (1 << 32) - 1, (1 << 64) - 1
-# include/uapi/asm-generic/socket.h; SO_COOKIE since v4.6.
+# include/uapi/asm-generic/socket.h
 _SOL_SOCKET, _SO_COOKIE = 1, 57
 # Names kept ready for the life of the process, and their length; others are copied each time.
 _KEPT_NAMES, _KEPT_NAME_LENGTH, _MOST_NESTED = 1024, 64, 64
-
-
-def _no_mark(*_words: object) -> None:
-    """Stands in where no mark can be made."""
 
 
 def _find_prctl() -> tuple[Callable[..., None], Callable[[int], Any]]:
@@ -50,12 +46,12 @@ def _find_prctl() -> tuple[Callable[..., None], Callable[[int], Any]]:
         from ctypes import PyDLL, c_ulong, sizeof
 
         if sys.platform != "linux" or sizeof(c_ulong) != 8:
-            return _no_mark, int
+            return (lambda *_: None), int
         prctl = PyDLL(None).prctl  # which keeps the GIL: no wait for another thread
         prctl.restype = None
         return prctl, c_ulong.from_param
     except Exception:
-        return _no_mark, int
+        return (lambda *_: None), int
 
 
 class _Thread(threading.local):
@@ -72,7 +68,7 @@ _next_id = itertools.count(1).__next__
 _step_var: ContextVar[Step | None] = ContextVar("agenttune.step", default=None)
 _current, _set_current = _step_var.get, _step_var.set
 _now_ns = time.monotonic_ns  # CLOCK_MONOTONIC, as far as marks are made
-_new = object.__new__
+_new, _modules = object.__new__, sys.modules
 # kind → name → the word of its begin mark, with the buffer that the word points to.
 _begins: dict[str, dict[str | None, tuple[Any, object]]] = {kind: {} for kind in _KINDS}
 
@@ -176,17 +172,15 @@ class Step:
         try:
             if self._owner is not None:
                 self.end()
-            self._outer = _current()
+            self._outer, self._owner = _current(), _here.token
             self.id = number = _next_id()
             self._id = step_id = _word_of(number)
-            self._owner = _here.token
             _set_current(self)
-            if self._limits is None:
-                _mark(_OPTION, self._begin[0], step_id, _none, _none)
-            else:
-                budget_us = _word_of(_budget_us(self._limits[1]))
-                deadline_ns = _word_of(_deadline_ns(self._limits[0]))
-                _mark(_OPTION, self._begin[0], step_id, deadline_ns, budget_us)
+            deadline, budget = _none, _lane() if "asyncio" in _modules else 0
+            if self._limits is not None:
+                deadline = _word_of(_deadline_ns(self._limits[0]))
+                budget |= _budget_us(self._limits[1])
+            _mark(_OPTION, self._begin[0], step_id, deadline, _word_of(budget) if budget else _none)
         except Exception:
             pass
         return self
@@ -194,8 +188,7 @@ class Step:
     def end(self) -> bool:
         """Ends it. False, and no mark, on another thread, in a forked child, or when not open."""
         try:
-            owner = self._owner
-            self._owner = None
+            owner, self._owner = self._owner, None
             mine = owner is _here.token
             if mine:
                 if self._cookies is not None:
@@ -306,6 +299,13 @@ def _deadline_ns(seconds: float | None) -> int:
         return moment if 0 < moment <= _UINT64_MAX else 0
     except Exception:
         return 0
+
+
+def _lane() -> int:
+    """Tells the asyncio tasks of a thread apart; 0 outside them."""
+    asyncio = _modules["asyncio"]
+    task = asyncio.current_task() if asyncio._get_running_loop() else None
+    return 0 if task is None else (id(task) >> 4 & _UINT32_MAX or 1) << 32
 
 
 def _budget_us(seconds: float | None) -> int:

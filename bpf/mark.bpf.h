@@ -7,7 +7,7 @@
 #include "thread.bpf.h"
 
 #define AT_MARK 0x41475354 /* "AGST", prctl()'s option */
-#define AT_MARK_KIND 0x7f
+#define AT_MARK_KIND 0xff
 
 enum { AT_MARK_BEGIN = 1, AT_MARK_END, AT_MARK_BIND, AT_MARK_UNBIND };
 
@@ -16,7 +16,7 @@ struct at_mark {
 	__u64 word;
 	__u64 step_id;
 	__u64 third; /* deadline_ns, or a socket's cookie */
-	__u64 budget_us;
+	__u64 budget; /* us in the lower half, the lane in the upper */
 };
 
 static __always_inline void begin_step(struct at_core *core, const struct at_mark *mark)
@@ -24,7 +24,6 @@ static __always_inline void begin_step(struct at_core *core, const struct at_mar
 	struct task_struct *task = at_current();
 	struct at_thread *thread = new_thread(core, task);
 	__u16 kind = mark->word >> 8 & AT_MARK_KIND;
-	__u16 flags = mark->word >> 15 & 1 ? AT_STEP_SHARED_MARK : 0;
 	__u64 name[AT_STEP_NAME_WORDS] = {};
 	struct at_step *step = NULL;
 	struct at_stamp now;
@@ -36,7 +35,7 @@ static __always_inline void begin_step(struct at_core *core, const struct at_mar
 		if (thread->state == AT_NEW)
 			see_thread(core, thread, task, now);
 		step = at_step_begin(thread, &core->frames, mark->step_id,
-				     kind < AT_KINDS ? kind : 0, flags, now);
+				     kind < AT_KINDS ? kind : 0, mark->budget >> 32, now);
 	}
 	if (!step) {
 		core->tally.refused++;
@@ -44,7 +43,7 @@ static __always_inline void begin_step(struct at_core *core, const struct at_mar
 	}
 	core->tally.begun++;
 	step->deadline_ns = mark->third;
-	step->budget_us = mark->budget_us;
+	step->budget_us = mark->budget;
 	step->name[0] = name[0];
 	step->name[1] = name[1];
 	step->name[2] = name[2];
@@ -177,7 +176,7 @@ static __always_inline void unbind_socket(const struct at_mark *mark)
 	struct at_step *step = marked_step(thread, mark);
 	struct at_ready *ready = at_lookup(bound, &mark->third);
 
-	if (!ready || ready->step_id != mark->step_id)
+	if (!ready || !thread || ready->step_id != mark->step_id || ready->tgid != thread->tgid)
 		return;
 	if (step && step->cookie == mark->third)
 		ready->cookie = 0;

@@ -11,7 +11,6 @@ enum {
 	AT_STEP_INTERLEAVED = 2, /* and neither held the other: they shared the thread */
 	AT_STEP_BOUND = 4, /* a socket is bound to it */
 	AT_STEP_READY = 8, /* its socket became readable: `ready` is set */
-	AT_STEP_SHARED_MARK = 16, /* the mark says that the thread serves other steps meanwhile */
 };
 
 /* The last completion of a bound socket. */
@@ -75,8 +74,9 @@ AT_INLINE void at_note_open(struct at_thread *thread)
 }
 
 /* Every open step now shares the thread; the one that begins does too, when any was open. */
-AT_INLINE __u16 at_note_overlap(struct at_thread *thread, __u16 flags)
+AT_INLINE __u16 at_note_overlap(struct at_thread *thread, __u32 lane)
 {
+	__u16 flags = 0;
 	__u32 index;
 
 	for (index = 0; index < AT_STEPS; index++) {
@@ -84,7 +84,7 @@ AT_INLINE __u16 at_note_overlap(struct at_thread *thread, __u16 flags)
 
 		if (!step->id)
 			continue;
-		if (step->flags & flags & AT_STEP_SHARED_MARK) {
+		if (step->lane && lane && step->lane != lane) {
 			step->flags |= AT_STEP_INTERLEAVED;
 			flags |= AT_STEP_INTERLEAVED;
 		}
@@ -99,10 +99,11 @@ AT_INLINE __u16 at_note_overlap(struct at_thread *thread, __u16 flags)
  * that is open already begins anew: its end was not seen.
  */
 AT_INLINE struct at_step *at_step_begin(struct at_thread *thread, const struct at_cpu *cpu,
-					__u64 id, __u16 kind, __u16 flags, struct at_stamp now)
+					__u64 id, __u16 kind, __u32 lane, struct at_stamp now)
 {
 	__u32 index, found = AT_STEPS;
 	struct at_step *step;
+	__u16 flags;
 
 	for (index = 0; index < AT_STEPS; index++) {
 		if (thread->steps[index].id == id)
@@ -116,13 +117,14 @@ AT_INLINE struct at_step *at_step_begin(struct at_thread *thread, const struct a
 		thread->stolen_softirq.weight_ns = 0;
 		thread->stolen_hardirq.weight_ns = 0;
 	}
-	flags = at_note_overlap(thread, flags);
+	flags = at_note_overlap(thread, lane);
 	now = at_thread_account(thread, cpu, now);
 	step = &thread->steps[at_bounded(found, AT_STEPS)];
 	step->id = id;
 	step->begin_ns = now.now_ns;
 	step->kind = kind;
 	step->flags = flags;
+	step->lane = lane;
 	step->cookie = 0;
 	step->base = thread->counts;
 	for (index = 0; index < AT_BUCKETS; index++)

@@ -124,7 +124,7 @@ AT_KPROBE(prctl_mark, __x64_sys_prctl)
 	mark.word = registers[AT_REGISTER_SI - AT_REGISTER_R10];
 	mark.step_id = registers[AT_REGISTER_DX - AT_REGISTER_R10];
 	mark.third = registers[0];
-	mark.budget_us = registers[AT_REGISTER_R8 - AT_REGISTER_R10];
+	mark.budget = registers[AT_REGISTER_R8 - AT_REGISTER_R10];
 	if ((__u32)registers[AT_REGISTER_DI - AT_REGISTER_R10] == AT_MARK)
 		take_mark(&mark);
 	return 0;

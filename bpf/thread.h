@@ -131,71 +131,6 @@ AT_INLINE __u64 at_thread_reached(const struct at_thread *thread)
 }
 
 /*
- * Bring the totals up to now, for a thread that runs on `cpu`. Returns when `now` is for this
- * thread: a thread's time never steps back, even where CPUs' clocks disagree. Where it should not
- * run, a switch was missed: what it did since is not known.
- */
-AT_INLINE struct at_stamp at_thread_account(struct at_thread *thread, const struct at_cpu *cpu,
-					    struct at_stamp now)
-{
-	__u64 reached_ns = at_thread_reached(thread);
-
-	if (now.now_ns < reached_ns)
-		now.now_ns = reached_ns;
-	if (thread->state == AT_RUNNING && thread->cpu == cpu->id) {
-		struct at_run run = at_run_since(thread, cpu, now);
-
-		thread->total_ns[at_bounded(thread->mode, AT_BUCKETS)] += run.own_ns;
-		thread->total_ns[AT_STOLEN_HARDIRQ] += run.hardirq_ns;
-		thread->total_ns[AT_STOLEN_SOFTIRQ] += run.softirq_ns;
-	} else {
-		thread->total_ns[AT_UNSEEN] += now.now_ns - reached_ns;
-		thread->state = AT_RUNNING;
-		thread->cpu = cpu->id;
-	}
-	at_thread_mark(thread, cpu, now);
-	return now;
-}
-
-/* From here on, running counts to `mode`: AT_RUN, AT_SYSCALL or AT_FAULT. The mode before. */
-AT_INLINE __u8 at_thread_mode(struct at_thread *thread, const struct at_cpu *cpu, __u8 mode,
-			      struct at_stamp now)
-{
-	__u8 before = thread->mode;
-
-	at_thread_account(thread, cpu, now);
-	thread->mode = mode;
-	return before;
-}
-
-/* What stole most from this turn, for the open steps. */
-AT_INLINE void at_thread_blame(struct at_thread *thread, const struct at_past_turn *turn)
-{
-	if (turn->softirq.weight_ns)
-		at_vote(&thread->stolen_softirq, turn->softirq.irq, turn->softirq.vector,
-			turn->softirq.weight_ns);
-	if (turn->hardirq.weight_ns)
-		at_vote(&thread->stolen_hardirq, turn->hardirq.irq, 0, turn->hardirq.weight_ns);
-}
-
-/* Leaves its CPU. `flags`: AT_WAIT_BLOCKED, _THROTTLED, _FAULT, _IO as they hold now. */
-AT_INLINE void at_thread_out(struct at_thread *thread, const struct at_cpu *cpu, __u32 flags,
-			     struct at_stamp now)
-{
-	now = at_thread_account(thread, cpu, now);
-	thread->out_ns = now.now_ns;
-	/* A waker on another CPU may look: never at a new state with an old time. */
-	__asm__ volatile("" : : : "memory");
-	thread->state = flags & AT_WAIT_BLOCKED ? AT_BLOCKED : AT_RUNNABLE;
-	thread->out_flags = flags;
-	thread->out_hardirq_ns = now.hardirq_ns;
-	thread->out_softirq_ns = cpu->softirq_ns;
-	thread->cpu = cpu->id;
-	thread->object_kind = AT_NO_OBJECT;
-	thread->syscall = -1;
-}
-
-/*
  * When this wait's waking was; 0: not seen. One that began while the thread still ran, which then
  * left before its waker could lock its run queue, counts from the switch-out: its wakeup came after
  * (try_to_wake_up() and ttwu_runnable(), kernel/sched/core.c, v6.12). A thread that still runs at
@@ -504,6 +439,88 @@ AT_INLINE struct at_wait *at_thread_in(struct at_thread *thread, const struct at
 	thread->cpu = cpu->id;
 	at_thread_mark(thread, cpu, now);
 	return slot;
+}
+
+/*
+ * It runs, but its switch-in was not seen: some kernels leave out a few switches, most from idle.
+ * The waking is known all the same, and the wait ends with what is known of it.
+ */
+AT_INLINE void at_thread_resync(struct at_thread *thread, const struct at_cpu *cpu,
+				struct at_stamp now)
+{
+	struct at_ending ending;
+
+	if (thread->state != AT_BLOCKED)
+		return;
+	ending = at_how_ended(thread, now.now_ns);
+	if (!ending.waking_ns)
+		return;
+	now.now_ns = ending.wakeup_ns ? ending.wakeup_ns : ending.waking_ns;
+	at_thread_in(thread, cpu, 0, now);
+}
+
+/*
+ * Bring the totals up to now, for a thread that runs on `cpu`. Returns when `now` is for this
+ * thread: a thread's time never steps back, even where CPUs' clocks disagree. Where it should not
+ * run, a switch was missed: what it did since is not known, but for a wait that ended meanwhile.
+ */
+AT_INLINE struct at_stamp at_thread_account(struct at_thread *thread, const struct at_cpu *cpu,
+					    struct at_stamp now)
+{
+	if (now.now_ns < at_thread_reached(thread))
+		now.now_ns = at_thread_reached(thread);
+	if (thread->state == AT_RUNNING && thread->cpu == cpu->id) {
+		struct at_run run = at_run_since(thread, cpu, now);
+
+		thread->total_ns[at_bounded(thread->mode, AT_BUCKETS)] += run.own_ns;
+		thread->total_ns[AT_STOLEN_HARDIRQ] += run.hardirq_ns;
+		thread->total_ns[AT_STOLEN_SOFTIRQ] += run.softirq_ns;
+	} else {
+		at_thread_resync(thread, cpu, now);
+		thread->total_ns[AT_UNSEEN] += now.now_ns - at_thread_reached(thread);
+		thread->state = AT_RUNNING;
+		thread->cpu = cpu->id;
+	}
+	at_thread_mark(thread, cpu, now);
+	return now;
+}
+
+/* From here on, running counts to `mode`: AT_RUN, AT_SYSCALL or AT_FAULT. The mode before. */
+AT_INLINE __u8 at_thread_mode(struct at_thread *thread, const struct at_cpu *cpu, __u8 mode,
+			      struct at_stamp now)
+{
+	__u8 before = thread->mode;
+
+	at_thread_account(thread, cpu, now);
+	thread->mode = mode;
+	return before;
+}
+
+/* What stole most from this turn, for the open steps. */
+AT_INLINE void at_thread_blame(struct at_thread *thread, const struct at_past_turn *turn)
+{
+	if (turn->softirq.weight_ns)
+		at_vote(&thread->stolen_softirq, turn->softirq.irq, turn->softirq.vector,
+			turn->softirq.weight_ns);
+	if (turn->hardirq.weight_ns)
+		at_vote(&thread->stolen_hardirq, turn->hardirq.irq, 0, turn->hardirq.weight_ns);
+}
+
+/* Leaves its CPU. `flags`: AT_WAIT_BLOCKED, _THROTTLED, _FAULT, _IO as they hold now. */
+AT_INLINE void at_thread_out(struct at_thread *thread, const struct at_cpu *cpu, __u32 flags,
+			     struct at_stamp now)
+{
+	now = at_thread_account(thread, cpu, now);
+	thread->out_ns = now.now_ns;
+	/* A waker on another CPU may look: never at a new state with an old time. */
+	__asm__ volatile("" : : : "memory");
+	thread->state = flags & AT_WAIT_BLOCKED ? AT_BLOCKED : AT_RUNNABLE;
+	thread->out_flags = flags;
+	thread->out_hardirq_ns = now.hardirq_ns;
+	thread->out_softirq_ns = cpu->softirq_ns;
+	thread->cpu = cpu->id;
+	thread->object_kind = AT_NO_OBJECT;
+	thread->syscall = -1;
 }
 
 /* Who held the CPU while the thread was runnable; `history` is that of wait->queue_cpu. */

@@ -29,8 +29,16 @@ class Mark:
     name_address: int
     step_id: int
     extra: int
-    budget_us: int
+    budget: int
     answer: str | None
+
+    @property
+    def budget_us(self) -> int:
+        return self.budget & 0xFFFFFFFF
+
+    @property
+    def lane(self) -> int:
+        return self.budget >> 32
 
     @property
     def call(self) -> tuple[int, int, int, int]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -13,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from mark_witness import BEGIN, record
 
+from agenttune import step
 from agenttune.measure.steps_session import StepsSession
 from agenttune.measure.trace import Step
 
@@ -119,3 +122,23 @@ def test_completions_go_to_the_right_step(run: tuple[dict[int, Truth], dict[int,
             in_time = truth.sent_ns <= ready.ready_ns <= truth.received_ns
             right += in_time and ready.cookie == truth.cookie
     assert right >= WORTH * STEPS
+
+
+def test_a_task_has_a_lane_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def turn() -> None:
+        with step("turn"), step("call within it"):
+            await asyncio.sleep(0)
+
+    async def both() -> None:
+        await asyncio.gather(turn(), turn())
+
+    marks = record(monkeypatch)
+    asyncio.run(both())
+    with step("outside any task", budget=0.5):
+        pass
+    begun = [mark for mark in marks if mark.op == BEGIN]
+    first, within, second, within_second, outside = (mark.lane for mark in begun)
+    assert first == within != 0
+    assert second == within_second not in (0, first)
+    assert outside == 0
+    assert begun[-1].budget_us == 500_000

@@ -10,7 +10,7 @@
  * ------------
  * A mark is one system call that no kernel knows:
  *
- *     prctl(0x41475354, op, step_id, extra, budget_us)        0x41475354 is "AGST" in ASCII
+ *     prctl(0x41475354, op, step_id, extra, budget)           0x41475354 is "AGST" in ASCII
  *
  * The kernel answers EINVAL, whether or not anyone traces. A tracer sees the five words as they
  * pass; without one nothing else happens. It needs no privilege, no file and no library, and any
@@ -25,11 +25,15 @@
  *                  bytes are read, during the call. An address of more than 47 bits does not fit:
  *                  pass 0 in its place.
  *
- *     op       step_id    extra                                              budget_us
- *     begin    the step   deadline_ns: absolute CLOCK_MONOTONIC; 0 for none   us; 0 for none
+ *     op       step_id    extra                                              budget
+ *     begin    the step   deadline_ns: absolute CLOCK_MONOTONIC; 0 for none   us and lane
  *     end      the step   0                                                   0
  *     bind     the step   the socket's SO_COOKIE                              0
  *     unbind   the step   the socket's SO_COOKIE                              0
+ *
+ * budget holds the latency budget in us in its lower 32 bits, 0 for none, and the lane in its upper
+ * 32 bits. The lane is 0, or a number that tells the tasks of one thread apart, as an event loop
+ * has them: steps of two lanes that are open at once do not hold each other, whichever ends first.
  *
  * step_id is any number but 0 that no other open step of the process has. The address of the
  * object that stands for the step is a good one. agenttune's Python package counts from 1, so in

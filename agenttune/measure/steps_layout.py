@@ -31,9 +31,7 @@ CAUSE_IRQ, CAUSE_TASK, CAUSE_SHARED, CAUSE_KSOFTIRQD, CAUSE_THREAD, CAUSE_HIDDEN
     WAIT_NO_WAKEUP,
 ) = (1 << bit for bit in range(7))
 # at_step.flags
-STEP_OVERLAPPED, STEP_INTERLEAVED, STEP_BOUND, STEP_READY, STEP_SHARED_MARK = (
-    1 << bit for bit in range(5)
-)
+STEP_OVERLAPPED, STEP_INTERLEAVED, STEP_BOUND, STEP_READY = (1 << bit for bit in range(4))
 # AT_NO_IRQ: what took the time is no interrupt; AT_ARCH_ID: the first id without an IRQ number.
 NO_IRQ = 0xFFFFFFFF
 ARCH_ID = 0xFFFF0000
