@@ -90,7 +90,7 @@ def test_buckets_residual_and_events() -> None:
         ("2.350", "3", f"{VECTOR} fires"),
         ("2.354", "3", "NET_RX raised"),
         ("2.360", "3", "NET_RX begins"),
-        ("2.390", "3", "socket 99 completes"),
+        ("2.390", "3", "socket 99 is ready"),
         ("2.400", "3", f"wakes it from NET_RX raised by {VECTOR}"),
         ("2.410", "3", "on the run queue"),
         (
@@ -133,6 +133,19 @@ def test_a_softirq_that_a_task_began_names_it() -> None:
     local = chain(irq=None, irq_cpu=None, origin=900, entry_ns=BEGIN_NS + 8 * MS)
     made = wait(MS, 9 * MS, waking_ns=9 * MS, chain=local, syscall=45)
     assert "from NET_RX, begun by waker (tid 900)" in text_of(step(12 * MS, [made]))
+
+
+def test_a_kernel_thread_between_is_shown() -> None:
+    carried = chain(
+        irq_cpu=1, irq_ns=BEGIN_NS + 7 * MS, entry_ns=BEGIN_NS + 7_100 * US,
+        thread_ns=BEGIN_NS + 7_200 * US, conduit=500, cpu=0, softirq="BLOCK",
+        completion=CompletionKind.BLOCK, subject=259 << 32, bytes=4096, latency_ns=6 * MS,
+        done_ns=BEGIN_NS + 7_150 * US,
+    )  # fmt: skip
+    text = text_of(step(12 * MS, [wait(MS, 9 * MS, waking_ns=9 * MS, chain=carried, in_io=True)]))
+    assert re.search(r"\+7\.100 ms +1  BLOCK begins", text)
+    assert re.search(r"\+7\.200 ms +-  hog \(tid 500\) is woken to carry it on", text)
+    assert "block device 259:0 completes a request of 4096 bytes, after 6.00 ms" in text
 
 
 def test_a_step_split_by_its_socket_shows_that_chain() -> None:

@@ -121,6 +121,29 @@ def test_one_flow_follows_the_chain_across_cpus() -> None:
     assert flow == [("s", 1900), ("t", 1910), ("f", 10_000)]
 
 
+def test_a_kernel_thread_carries_the_flow_on() -> None:
+    carried = chain(
+        irq_cpu=1,
+        irq_ns=BEGIN_NS + 7 * MS,
+        entry_ns=BEGIN_NS + 7_100 * US,
+        thread_ns=BEGIN_NS + 7_200 * US,
+        conduit=500,
+        cpu=0,
+    )
+    made = wait(1 * MS, 10 * MS, waking_ns=9 * MS, chain=carried, waker_cpu=0)
+    events = perfetto_events(trace([step(12 * MS, [made])]))
+    check(events)
+    rows = {each["tid"]: each["args"]["name"] for each in events if each["name"] == "thread_name"
+            and each["pid"] == CPUS}  # fmt: skip
+    flow = [(each["ph"], rows[each["tid"]]) for each in events if each["ph"] in "stf"]
+    assert flow == [
+        ("s", "CPU 1 hardirq"),
+        ("t", "CPU 1 softirq"),
+        ("t", "CPU 0 task"),
+        ("f", "CPU 3 task"),
+    ]
+
+
 def test_a_step_carries_its_sentence_and_buckets() -> None:
     events = perfetto_events(trace([step(12 * MS, [WOKEN_ELSEWHERE])]))
     (found,) = (each for each in events if each["name"] == "step 4711 (search)")

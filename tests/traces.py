@@ -275,6 +275,9 @@ def holders(draw: st.DrawFn, window_ns: int) -> Holder:
 def chains(draw: st.DrawFn, out_ns: int, waking_ns: int) -> Chain:
     """A chain that ends at `waking_ns`; its points may come before the wait, as real ones do."""
     points = sorted(draw(st.lists(st.integers(out_ns - 500, waking_ns), min_size=4, max_size=4)))
+    if draw(st.booleans()):
+        # A kernel thread may have carried it on to the raise of a softirq.
+        points.insert(1, points.pop())
     present = draw(st.tuples(*[st.booleans()] * 4))
     times = [ns if there else None for ns, there in zip(points, present, strict=True)]
     return chain(

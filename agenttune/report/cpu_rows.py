@@ -24,6 +24,7 @@ _TASKS = {
     Look.MIXED: MIXED,
     Look.HELD: PAINTS[Bucket.RUN_QUEUE],
     Look.IDLE: IDLE,
+    Look.INTERRUPT: PAINTS[Bucket.CHAIN_THREAD],
 }
 _LABEL = 10.5
 # What is shorter than a pixel is still there.

@@ -9,11 +9,12 @@ from agenttune.measure.blame import from_interrupt
 from agenttune.measure.culprit import split_by_ready
 from agenttune.measure.legs import RUNNABLE, Leg, wait_legs
 from agenttune.measure.syscalls import syscall_name
-from agenttune.measure.trace import Chain, Ready, Step, Trace, Wait
+from agenttune.measure.trace import Chain, CompletionKind, Ready, Step, Trace, Wait
 from agenttune.report.explanation import BucketShare, Explanation
-from agenttune.report.names import disk, printable, raised, source, task
+from agenttune.report.names import conduit, disk, printable, raised, source, task
 from agenttune.report.sentence import phrase
 from agenttune.report.table import table
+from agenttune.report.tracks import softirq_cpu
 from agenttune.report.units import duration
 
 BAR_WIDTH = 40
@@ -155,21 +156,26 @@ def _chain_events(chain: Chain, trace: Trace) -> Iterator[Event]:
     softirq = chain.softirq or "softirq"
     shared = ", by several interrupts; the first is shown" if chain.shared else ""
     if chain.raise_ns is not None:
-        yield chain.raise_ns, chain.irq_cpu, f"{softirq} raised{shared}"
+        yield chain.raise_ns, softirq_cpu(chain), f"{softirq} raised{shared}"
     if chain.entry_ns is not None:
         where = " in ksoftirqd" if chain.ksoftirqd else ""
-        yield chain.entry_ns, chain.cpu, f"{softirq} begins{where}"
+        yield chain.entry_ns, softirq_cpu(chain), f"{softirq} begins{where}"
     if chain.thread_ns is not None:
-        who = task(dict(trace.names).get(chain.conduit or 0), chain.conduit) or "a kernel thread"
-        yield chain.thread_ns, None, f"{who} is woken to carry it on"
+        yield chain.thread_ns, None, f"{conduit(chain, trace)} is woken to carry it on"
     if chain.done_ns is not None:
-        yield chain.done_ns, chain.cpu, f"{_completion(chain)} completes"
+        yield chain.done_ns, chain.cpu, _completion(chain)
 
 
 def _completion(chain: Chain) -> str:
-    if chain.completion == "block":
-        return f"{disk(chain.subject)}, {chain.bytes} bytes after {duration(chain.latency_ns)},"
-    return f"{chain.completion} {chain.subject}"
+    match chain.completion:
+        case CompletionKind.BLOCK:
+            took = f"{chain.bytes} bytes, after {duration(chain.latency_ns)}"
+            return f"{disk(chain.subject)} completes a request of {took}"
+        case CompletionKind.SOCKET:
+            return f"socket {chain.subject} is ready" if chain.subject else "its socket is ready"
+        case CompletionKind.URING:
+            return f"io_uring completes request {chain.subject:#x}"
+    return f"a {chain.completion} completes"
 
 
 def _left(wait: Wait, trace: Trace) -> str:

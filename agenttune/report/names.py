@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from agenttune.measure.trace import Step, Trace
+from agenttune.measure.trace import Chain, Step, Trace
 
 # Rows of /proc/interrupts on x86, arch/x86/kernel/irq.c, arch_show_interrupts().
 _ARCH = {
@@ -41,6 +41,11 @@ def raised(softirq: str | None, irq: int | None, arch: str | None, trace: Trace)
     """'NET_RX raised by vector 45 (...)', as far as known."""
     by = source(irq, arch, trace)
     return (softirq or "softirqs") + (f" raised by {by}" if by else "")
+
+
+def conduit(chain: Chain, trace: Trace) -> str:
+    """The kernel thread that carried a completion on."""
+    return task(dict(trace.names).get(chain.conduit or 0), chain.conduit) or "a kernel thread"
 
 
 def disk(subject: int) -> str:

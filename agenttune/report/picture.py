@@ -155,7 +155,7 @@ def _zoom_panel(step: Step, trace: Trace, slices: Sequence[Slice], top: float) -
     wait = _chained_wait(step, trace)
     if wait is None:
         return [], top
-    hops = [hop for hop in wait_hops(wait) if hop.track is not Track.TASK]
+    hops = list(wait_hops(wait)[:-1])
     runnable_ns = runnable_since(wait)
     span_ns = runnable_ns - hops[0].ns
     if span_ns > _ZOOM_BELOW * step.duration_ns:

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from agenttune.measure.legs import RUNNABLE, wait_legs
 from agenttune.measure.trace import Bucket, Chain, Step, Trace, Wait
-from agenttune.report.names import printable, raised, source, task
+from agenttune.report.names import conduit, printable, raised, source, task
 
 
 class Track(StrEnum):
@@ -30,7 +30,7 @@ class Look(StrEnum):
     MIXED = "mixed"  # it ran, but for waits that were not kept
     HELD = "held"  # another task, while it could have run
     IDLE = "idle"
-    INTERRUPT = "interrupt"
+    INTERRUPT = "interrupt"  # or the kernel thread that carried it on
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,8 @@ def wait_hops(wait: Wait) -> tuple[Hop, ...]:
     """From the interrupt to the switch-in; each but an empty one has its slice in step_slices()."""
     chain, hops = wait.chain, []
     if chain and wait.waking_ns is not None:
-        for track, cpu, begin_ns, end_ns in _frames(chain, wait.waking_ns):
+        frames = sorted(_frames(chain, wait.waking_ns), key=lambda frame: frame[2])
+        for track, cpu, begin_ns, end_ns in frames:
             if end_ns > begin_ns:
                 hops.append(Hop(track, cpu, begin_ns, end_ns))
     hops.append(Hop(Track.TASK, wait.in_cpu, wait.in_ns, wait.in_ns))
@@ -76,28 +77,36 @@ def wait_hops(wait: Wait) -> tuple[Hop, ...]:
 
 
 def _frames(chain: Chain, waking_ns: int) -> Iterator[tuple[Track, int, int, int]]:
-    """The interrupt frames of a chain: track, CPU, begin, and the next point as the end."""
-    ends = [ns for ns in (chain.raise_ns, chain.entry_ns, chain.thread_ns) if ns is not None]
+    """What carried a chain: track, CPU, begin, and the next one's begin as the end."""
+    begins = (chain.raise_ns, chain.entry_ns, chain.thread_ns)
+
+    def end_of(begin_ns: int) -> int:
+        return min((ns for ns in begins if ns is not None and ns > begin_ns), default=waking_ns)
+
     if chain.irq_ns is not None and chain.irq_cpu is not None:
-        end_ns = min((ns for ns in ends if ns > chain.irq_ns), default=waking_ns)
-        yield Track.HARDIRQ, chain.irq_cpu, chain.irq_ns, end_ns
-    if chain.entry_ns is not None:
-        end_ns = waking_ns
-        if chain.thread_ns is not None and chain.thread_ns > chain.entry_ns:
-            end_ns = chain.thread_ns
-        yield Track.SOFTIRQ, chain.cpu, chain.entry_ns, end_ns
+        yield Track.HARDIRQ, chain.irq_cpu, chain.irq_ns, end_of(chain.irq_ns)
+    if chain.entry_ns is not None and (cpu := softirq_cpu(chain)) is not None:
+        yield Track.SOFTIRQ, cpu, chain.entry_ns, end_of(chain.entry_ns)
+    if chain.thread_ns is not None:
+        yield Track.TASK, chain.cpu, chain.thread_ns, end_of(chain.thread_ns)
+
+
+def softirq_cpu(chain: Chain) -> int | None:
+    """A softirq runs where it was raised; None where only a kernel thread's CPU is known."""
+    return chain.irq_cpu if chain.irq_cpu is not None or chain.thread_ns else chain.cpu
 
 
 def _interrupts(wait: Wait, trace: Trace) -> Iterator[Slice]:
     chain = wait.chain
     if chain is None or wait.waking_ns is None:
         return
+    names = {
+        Track.HARDIRQ: source(chain.irq, chain.arch, trace) or "interrupt without a tracepoint",
+        Track.SOFTIRQ: raised(chain.softirq, chain.irq, chain.arch, trace),
+        Track.TASK: conduit(chain, trace),
+    }
     for track, cpu, begin_ns, end_ns in _frames(chain, wait.waking_ns):
-        if track is Track.HARDIRQ:
-            name = source(chain.irq, chain.arch, trace) or "interrupt without a tracepoint"
-        else:
-            name = raised(chain.softirq, chain.irq, chain.arch, trace)
-        yield Slice(track, cpu, begin_ns, end_ns, name, Look.INTERRUPT)
+        yield Slice(track, cpu, begin_ns, end_ns, names[track], Look.INTERRUPT)
 
 
 def _held(wait: Wait) -> Iterator[Slice]:
