@@ -137,6 +137,7 @@ def _probe(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("probe", choices=tuple(ProbeName), help="what to time")
     add_agents(verb)
     add_seconds(verb)
+    add_engine(verb)
     verb.add_argument(
         "--interval",
         type=checked(seconds),
@@ -277,18 +278,18 @@ _VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     ),
     "measure": (
         "Measure where interrupt work runs and whom it delays. "
-        "Needs root and a kernel with BTF; Ctrl-C ends the window early and still reports it.",
+        "Needs root, and BTF or bcc; Ctrl-C ends the window early and still reports it.",
         _measure,
     ),
     "probe": (
         "Time one stage of the path from interrupt to agent: irq, softirq, wakeup, syscall, "
-        "block, fault or irq-to-run. Needs root and a kernel with BTF; wakeup, syscall, fault and "
+        "block, fault or irq-to-run. Needs root, and BTF or bcc; wakeup, syscall, fault and "
         "irq-to-run need --agent. Ctrl-C ends it with its last report.",
         _probe,
     ),
     "steps": (
         "Record the steps that agents mark: where their time went, and what woke them. Threads "
-        "that mark steps are watched without --agent. Needs root and a kernel with BTF; Ctrl-C "
+        "that mark steps are watched without --agent. Needs root, and BTF or bcc; Ctrl-C "
         "ends the window early and still reports it.",
         _steps,
     ),

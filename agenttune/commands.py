@@ -122,6 +122,7 @@ def probe(args: Args) -> ExitCode:
             max_bytes=args.max_bytes,
             host=read_host(),
             stop=stop,
+            engine=args.engine,
         )
         for seen in reports:
             if args.json and args.interval:

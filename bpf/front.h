@@ -8,7 +8,9 @@
  * Maps       AT_HASH, AT_ARRAY, AT_PERCPU_ARRAY, AT_RING, AT_THREADS declare them;
  *            at_lookup, at_update, at_delete, at_lookup_percpu take their names;
  *            AT_MAP is a map as a function's argument, for at_lookup_in and at_update_in.
- * Globals    AT_PARAMS(type), then at_params(); AT_WINDOW(), then at_window_open();
+ * Globals    AT_CONSTANT(type, name), then at_name(), a pointer to what user space sets before
+ *            loading; AT_VARIABLE(name), then at_name(), a number that it sets at any time;
+ *            AT_PARAMS(type), then at_params(); AT_WINDOW(), then at_window_open();
  *            AT_ZERO(type, name), then at_zero(name).
  * Threads    at_thread_get, at_thread_make: one value for each thread.
  * Ring       at_ring_reserve, at_ring_submit, at_ring_discard, at_ring_output.
@@ -25,5 +27,9 @@
 #else
 #include "front_core.h"
 #endif
+
+#define AT_PARAMS(type) AT_CONSTANT(type, params)
+#define AT_WINDOW() AT_VARIABLE(window)
+#define at_window_open() at_window()
 
 #endif

@@ -37,15 +37,15 @@ static void *(*at_lookup_percpu_in)(void *map, const void *key,
 #define at_delete(name, key) at_delete_in(AT_MAP(name), key)
 #define at_lookup_percpu(name, key, cpu) at_lookup_percpu_in(AT_MAP(name), key, cpu)
 
-#define AT_PARAMS(type)                                                                            \
-	static __always_inline const volatile type *at_params(void)                                \
+#define AT_CONSTANT(type, name)                                                                    \
+	static __always_inline const volatile type *at_##name(void)                                \
 	{                                                                                          \
-		return AT_VALUE(params);                                                           \
+		return AT_VALUE(name);                                                             \
 	}
-#define AT_WINDOW()                                                                                \
-	static __always_inline __u32 at_window_open(void)                                          \
+#define AT_VARIABLE(name)                                                                          \
+	static __always_inline __u32 at_##name(void)                                               \
 	{                                                                                          \
-		return *(const volatile __u32 *)AT_VALUE(window);                                  \
+		return *(const volatile __u32 *)AT_VALUE(name);                                    \
 	}
 #define AT_ZERO(type, name) AT_NOTHING(name)
 #define at_zero(name) ((const void *)AT_VALUE(zero))

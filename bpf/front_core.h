@@ -49,17 +49,17 @@
 #define at_delete(name, key) bpf_map_delete_elem(&name, key)
 #define at_lookup_percpu(name, key, cpu) bpf_map_lookup_percpu_elem(&name, key, cpu)
 
-#define AT_PARAMS(type)                                                                            \
-	const volatile type params SEC(".rodata.params");                                          \
-	static __always_inline const volatile type *at_params(void)                                \
+#define AT_CONSTANT(type, name)                                                                    \
+	const volatile type name SEC(".rodata." #name);                                            \
+	static __always_inline const volatile type *at_##name(void)                                \
 	{                                                                                          \
-		return &params;                                                                    \
+		return &name;                                                                      \
 	}
-#define AT_WINDOW()                                                                                \
-	volatile __u32 window_open SEC(".data.window") = 0;                                        \
-	static __always_inline __u32 at_window_open(void)                                          \
+#define AT_VARIABLE(name)                                                                          \
+	volatile __u32 name SEC(".data." #name) = 0;                                               \
+	static __always_inline __u32 at_##name(void)                                               \
 	{                                                                                          \
-		return window_open;                                                                \
+		return name;                                                                       \
 	}
 #define AT_ZERO(type, name) static const type name
 #define at_zero(name) ((const void *)&name)

@@ -37,6 +37,7 @@ struct AT_KERNEL(napi_struct) {
 };
 
 struct AT_KERNEL(irqaction) {
+	const char *name;
 	struct irqaction *next;
 };
 
@@ -84,6 +85,7 @@ struct AT_KERNEL(files_struct) {
 struct AT_KERNEL(gendisk) {
 	int major;
 	int first_minor;
+	char disk_name[32];
 };
 
 struct AT_KERNEL(request_queue) {
@@ -92,6 +94,8 @@ struct AT_KERNEL(request_queue) {
 
 struct AT_KERNEL(request) {
 	struct request_queue *q;
+	unsigned int cmd_flags;
+	unsigned int __data_len;
 	__u64 start_time_ns;
 };
 
@@ -112,6 +116,7 @@ struct AT_KERNEL(io_uring_cqe) {
 };
 
 struct AT_KERNEL(thread_info) {
+	unsigned int status; /* x86 */
 	__u32 cpu; /* since v5.16, with CONFIG_THREAD_INFO_IN_TASK: bcf9033e5449 */
 };
 

@@ -21,6 +21,7 @@
 #define AT_REGISTER_SI 13
 #define AT_REGISTER_DI 14
 #define AT_REGISTER_ORIG_AX 15
+#define AT_REGISTER_IP 16
 #define AT_REGISTER_CS 17
 /* __USER_CS, arch/x86/include/asm/segment.h. */
 #define AT_USER_CS 0x33

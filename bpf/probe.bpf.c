@@ -10,29 +10,25 @@
 #include "probe_task.bpf.h"
 #include "probe_block.bpf.h"
 
-SEC("tp_btf/irq_handler_entry")
-int BPF_PROG(irq_handler_entry, int irq)
+AT_PROGRAM(irq_handler_entry, irq_handler_entry)
 {
-	probe_hardirq_entry(irq);
+	probe_hardirq_entry(AT_ARG(0, int));
 	return 0;
 }
 
-SEC("tp_btf/irq_handler_exit")
-int BPF_PROG(irq_handler_exit, int irq, struct irqaction *action, int result)
+AT_PROGRAM(irq_handler_exit, irq_handler_exit)
 {
-	probe_handler_exit(irq, action, result);
+	probe_handler_exit(AT_ARG(0, int), AT_ARG(1, struct irqaction *), AT_ARG(2, int));
 	return 0;
 }
 
 #define ARCH_INTERRUPT(name, arch)                                                                 \
-	SEC("tp_btf/" #name "_entry")                                                              \
-	int name##_entry(void *ctx)                                                                \
+	AT_PROGRAM(name##_entry, name##_entry)                                                     \
 	{                                                                                          \
 		probe_hardirq_entry(AT_ARCH_ID + arch);                                            \
 		return 0;                                                                          \
 	}                                                                                          \
-	SEC("tp_btf/" #name "_exit")                                                               \
-	int name##_exit(void *ctx)                                                                 \
+	AT_PROGRAM(name##_exit, name##_exit)                                                       \
 	{                                                                                          \
 		probe_arch_exit(arch);                                                             \
 		return 0;                                                                          \
@@ -44,125 +40,111 @@ ARCH_INTERRUPT(call_function, AT_CAL)
 ARCH_INTERRUPT(call_function_single, AT_CAL_SINGLE)
 ARCH_INTERRUPT(irq_work, AT_IWI)
 
-SEC("tp_btf/softirq_raise")
-int BPF_PROG(softirq_raise, unsigned int vector)
+AT_PROGRAM(softirq_raise, softirq_raise)
 {
-	probe_raise(vector, false);
+	probe_raise(AT_ARG(0, __u32), false);
 	return 0;
 }
 
-SEC("tp_btf/softirq_raise")
-int BPF_PROG(softirq_raise_exact, unsigned int vector)
+AT_PROGRAM(softirq_raise_exact, softirq_raise)
 {
-	probe_raise(vector, true);
+	probe_raise(AT_ARG(0, __u32), true);
 	return 0;
 }
 
-SEC("tp_btf/softirq_entry")
-int BPF_PROG(softirq_entry, unsigned int vector)
+AT_PROGRAM(softirq_entry, softirq_entry)
 {
-	probe_softirq_entry(vector);
+	probe_softirq_entry(AT_ARG(0, __u32));
 	return 0;
 }
 
-SEC("tp_btf/softirq_exit")
-int BPF_PROG(softirq_exit, unsigned int vector)
+AT_PROGRAM(softirq_exit, softirq_exit)
 {
-	probe_softirq_exit(vector);
+	probe_softirq_exit(AT_ARG(0, __u32));
 	return 0;
 }
 
-SEC("tp_btf/napi_poll")
-int BPF_PROG(napi_poll, struct napi_struct *napi)
+AT_PROGRAM(napi_poll, napi_poll)
 {
-	probe_poll(napi->dev);
+	struct napi_struct *napi = AT_ARG(0, struct napi_struct *);
+
+	probe_poll(AT_READ(napi, napi_struct, dev));
 	return 0;
 }
 
-SEC("tp_btf/sched_waking")
-int BPF_PROG(sched_waking, struct task_struct *task)
+AT_PROGRAM(sched_waking, sched_waking)
 {
-	probe_waking(task, false);
+	probe_waking(AT_ARG(0, struct task_struct *), false);
 	return 0;
 }
 
-SEC("tp_btf/sched_waking")
-int BPF_PROG(sched_waking_exact, struct task_struct *task)
+AT_PROGRAM(sched_waking_exact, sched_waking)
 {
-	probe_waking(task, true);
+	probe_waking(AT_ARG(0, struct task_struct *), true);
 	return 0;
 }
 
-SEC("tp_btf/sched_switch")
-int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next,
-	     unsigned int prev_state)
+AT_PROGRAM(sched_switch, sched_switch)
 {
-	probe_switch(prev, next, prev_state);
+	probe_switch(AT_ARG(1, struct task_struct *), AT_ARG(2, struct task_struct *),
+		     AT_ARG(3, __u32));
 	return 0;
 }
 
-SEC("tp_btf/sys_enter")
-int BPF_PROG(sys_enter, struct pt_regs___probe *regs, long number)
+AT_PROGRAM(sys_enter, sys_enter)
 {
-	probe_syscall_entry(number);
+	probe_syscall_entry(AT_ARG(1, long));
 	return 0;
 }
 
-SEC("tp_btf/sys_exit")
-int sys_exit(void *ctx)
+AT_PROGRAM(sys_exit, sys_exit)
 {
 	probe_syscall_exit();
 	return 0;
 }
 
-SEC("tp_btf/block_rq_issue")
-int BPF_PROG(block_rq_issue, struct request___probe *request)
+AT_PROGRAM(block_rq_issue, block_rq_issue)
 {
-	probe_issue(request);
+	probe_issue(AT_ARG(0, struct request *));
 	return 0;
 }
 
-SEC("tp_btf/block_rq_complete")
-int BPF_PROG(block_rq_complete, struct request___probe *request, __u8 error, unsigned int bytes)
+AT_PROGRAM(block_rq_complete, block_rq_complete)
 {
-	probe_complete(request, error, bytes);
+	probe_complete(AT_ARG(0, struct request *), AT_ARG(1, __u8), AT_ARG(2, __u32));
 	return 0;
 }
 
-SEC("tp_btf/block_rq_requeue")
-int BPF_PROG(block_rq_requeue, struct request___probe *request)
+AT_PROGRAM(block_rq_requeue, block_rq_requeue)
 {
-	probe_requeue(request);
+	probe_requeue(AT_ARG(0, struct request *));
 	return 0;
 }
 
-SEC("tp_btf/block_rq_merge")
-int BPF_PROG(block_rq_merge, struct request___probe *request)
+AT_PROGRAM(block_rq_merge, block_rq_merge)
 {
-	probe_merge(request);
+	probe_merge(AT_ARG(0, struct request *));
 	return 0;
 }
 
-SEC("tp_btf/page_fault_user")
-int BPF_PROG(page_fault_user, unsigned long address, struct pt_regs___probe *regs)
+AT_PROGRAM(page_fault_user, page_fault_user)
 {
-	probe_user_fault(regs);
+	probe_user_fault(AT_ARG(1, const __u64 *));
 	return 0;
 }
 
-SEC("fentry/handle_mm_fault")
-int BPF_PROG(fault_entry, void *vma, unsigned long address)
+AT_FENTRY(fault_entry, handle_mm_fault)
 {
-	probe_fault_entry(address);
+	probe_fault_entry(AT_ARG(1, __u64));
 	return 0;
 }
 
-SEC("fexit/handle_mm_fault")
-int BPF_PROG(fault_exit, void *vma, unsigned long address, unsigned int flags, void *regs,
-	     unsigned int result)
+/* Its four arguments, then what it returns. */
+AT_FEXIT(fault_exit, handle_mm_fault)
 {
-	probe_fault_exit(result);
+	probe_fault_exit(AT_ARG(4, __u32));
 	return 0;
 }
 
-char LICENSE[] SEC("license") = "GPL";
+AT_FORGET(probe_threads)
+AT_LICENSE();

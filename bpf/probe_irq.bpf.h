@@ -25,7 +25,7 @@ static __always_inline void keep_exit(__u64 entry_ns, __u64 now_ns)
 	struct at_exits *all;
 	__u32 zero = 0;
 
-	all = bpf_map_lookup_elem(&exits, &zero);
+	all = at_lookup(exits, &zero);
 	if (!all)
 		return;
 	slot = exit_slot(all, entry_ns);
@@ -40,7 +40,7 @@ static __always_inline __u64 leave_hardirq(struct at_probe_cpu *cpu, __u32 id, _
 	__u64 entry_ns = frames->hardirqs[at_bounded(frames->depth - 1, AT_HARDIRQ_FRAMES)].start_ns;
 	__u64 self_ns = at_hardirq_exit(frames, id, now_ns);
 
-	if (self_ns != AT_UNKNOWN && chosen.probe == AT_PROBE_IRQ_TO_RUN)
+	if (self_ns != AT_UNKNOWN && at_chosen()->probe == AT_PROBE_IRQ_TO_RUN)
 		keep_exit(entry_ns, now_ns);
 	return self_ns;
 }
@@ -49,14 +49,14 @@ static __always_inline void probe_handler_exit(__u32 irq, struct irqaction *acti
 {
 	struct at_probe_cpu *cpu = open_cpu();
 	struct at_sample_key key = { .sample = AT_S_HANDLER, .number = irq };
-	const char *name = ((struct irqaction___probe *)action)->name;
+	const char *name = AT_READ(action, irqaction, name);
 	__u64 now_ns = bpf_ktime_get_ns(), self_ns;
 
 	if (!cpu)
 		return;
 	self_ns = leave_hardirq(cpu, irq, now_ns);
 	cpu->last_exit_ns = now_ns;
-	if (chosen.probe != AT_PROBE_IRQ || self_ns == AT_UNKNOWN)
+	if (at_chosen()->probe != AT_PROBE_IRQ || self_ns == AT_UNKNOWN)
 		return;
 	if (result == AT_IRQ_NONE)
 		key.sample = AT_S_HANDLER_IDLE;
@@ -73,7 +73,7 @@ static __always_inline void probe_arch_exit(__u32 arch)
 	if (!cpu)
 		return;
 	self_ns = leave_hardirq(cpu, AT_ARCH_ID + arch, bpf_ktime_get_ns());
-	if (chosen.probe == AT_PROBE_IRQ && self_ns != AT_UNKNOWN)
+	if (at_chosen()->probe == AT_PROBE_IRQ && self_ns != AT_UNKNOWN)
 		record(cpu, &key, self_ns);
 }
 
@@ -102,7 +102,7 @@ static __always_inline void probe_softirq_entry(__u32 vector)
 	latency_ns = at_softirq_enter(&cpu->frames, vector, now);
 	if (vector == AT_NET_RX_SOFTIRQ)
 		cpu->poll = now;
-	if (chosen.probe == AT_PROBE_SOFTIRQ && latency_ns != AT_UNKNOWN)
+	if (at_chosen()->probe == AT_PROBE_SOFTIRQ && latency_ns != AT_UNKNOWN)
 		record(cpu, &key, latency_ns);
 }
 
@@ -115,7 +115,7 @@ static __always_inline void probe_softirq_exit(__u32 vector)
 	if (!cpu)
 		return;
 	self_ns = at_softirq_exit(&cpu->frames, vector, stable_stamp(&cpu->frames));
-	if (chosen.probe == AT_PROBE_SOFTIRQ && self_ns != AT_UNKNOWN)
+	if (at_chosen()->probe == AT_PROBE_SOFTIRQ && self_ns != AT_UNKNOWN)
 		record(cpu, &key, self_ns);
 }
 
@@ -133,8 +133,10 @@ static __always_inline void probe_poll(struct net_device *device)
 	if (!cpu)
 		return;
 	if (device) {
-		bpf_core_read(key.name, AT_NAME_LEN, &device->name);
-		key.scope = device->nd_net.net->ns.inum;
+		struct net *net = AT_READ_IN(device, net_device, nd_net, possible_net_t, net);
+
+		AT_COPY(key.name, AT_NAME_LEN, device, net_device, name);
+		key.scope = AT_READ_IN(net, net, ns, ns_common, inum);
 	}
 	if (cpu->frames.softirq.vector == AT_NET_RX_SOFTIRQ + 1 && cpu->poll.now_ns) {
 		now = stable_stamp(&cpu->frames);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The kernel's types that only probes read; CO-RE ignores what follows three underscores. */
+/* The kernel's constants that only probes need. */
 #ifndef AGENTTUNE_PROBE_KERNEL_H
 #define AGENTTUNE_PROBE_KERNEL_H
 
@@ -15,42 +15,5 @@
 #define AT_VM_FAULT_RETRY 0x400
 #define AT_NET_RX_SOFTIRQ 3 /* include/linux/interrupt.h, v6.1 to v6.18 */
 #define AT_IRQ_NONE 0 /* include/linux/irqreturn.h */
-
-#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
-
-struct irqaction___probe {
-	const char *name;
-};
-
-struct gendisk___probe {
-	int major;
-	int first_minor;
-	char disk_name[32];
-};
-
-struct request_queue___probe {
-	struct gendisk___probe *disk; /* since v5.14: d152c682f03c */
-};
-
-struct request___probe {
-	struct request_queue___probe *q;
-	unsigned int cmd_flags;
-	unsigned int __data_len;
-};
-
-struct pt_regs___probe {
-	unsigned long orig_ax;
-	unsigned long ip;
-};
-
-struct thread_info___probe {
-	unsigned int status;
-};
-
-struct task_struct___probe {
-	struct thread_info___probe thread_info;
-};
-
-#pragma clang attribute pop
 
 #endif

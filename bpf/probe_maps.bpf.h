@@ -7,10 +7,10 @@
 #include "probe.h"
 #include "select.bpf.h"
 
-const volatile struct at_probe_params chosen SEC(".rodata.chosen");
+AT_CONSTANT(struct at_probe_params, chosen)
 
 /* User space turns it over, waits until no program uses the old one, reads that and empties it. */
-volatile __u32 parity SEC(".data.parity") = 0;
+AT_VARIABLE(parity)
 
 AT_PERCPU_ARRAY(probe_cpus, 1, struct at_probe_cpu);
 AT_PERCPU_ARRAY(exits, 1, struct at_exits);
@@ -30,7 +30,7 @@ static __always_inline struct at_probe_cpu *open_cpu(void)
 
 	if (!at_window_open())
 		return NULL;
-	cpu = bpf_map_lookup_elem(&probe_cpus, &zero);
+	cpu = at_lookup(probe_cpus, &zero);
 	if (cpu)
 		cpu->frames.id = bpf_get_smp_processor_id();
 	return cpu;
@@ -43,11 +43,11 @@ static __always_inline void record(struct at_probe_cpu *cpu, struct at_sample_ke
 	struct at_histogram *histogram;
 
 	key->cpu = cpu->frames.id;
-	key->parity = parity;
-	histogram = bpf_map_lookup_elem(&samples, key);
+	key->parity = at_parity();
+	histogram = at_lookup(samples, key);
 	if (!histogram) {
-		bpf_map_update_elem(&samples, key, at_zero(no_samples), BPF_NOEXIST);
-		histogram = bpf_map_lookup_elem(&samples, key);
+		at_update(samples, key, at_zero(no_samples), BPF_NOEXIST);
+		histogram = at_lookup(samples, key);
 	}
 	if (histogram)
 		at_record(histogram, value);

@@ -4,6 +4,7 @@
 #define AGENTTUNE_PROBE_TASK_BPF_H
 
 #include "probe_irq.bpf.h"
+#include "object.bpf.h"
 
 /* When the interrupt's handler returned; 0: not yet, or AT_UNKNOWN: no longer kept. */
 static __always_inline __u64 exit_of(const struct at_cause *cause)
@@ -12,7 +13,7 @@ static __always_inline __u64 exit_of(const struct at_cause *cause)
 	struct at_exits *all;
 	__u32 zero = 0;
 
-	all = bpf_map_lookup_percpu_elem(&exits, &zero, cause->irq_cpu);
+	all = at_lookup_percpu(exits, &zero, cause->irq_cpu);
 	if (!all)
 		return AT_UNKNOWN;
 	slot = exit_slot(all, cause->irq_ns);
@@ -48,19 +49,19 @@ static __always_inline void probe_waking(struct task_struct *task, bool exact)
 		return;
 	}
 	/* A worker of a queue runs many works, for whomever: a chain ends there. */
-	if (!agent && (chosen.probe != AT_PROBE_IRQ_TO_RUN || !(task->flags & AT_PF_KTHREAD) ||
-		       task->flags & AT_PF_WQ_WORKER))
+	if (!agent && (at_chosen()->probe != AT_PROBE_IRQ_TO_RUN || !(AT_READ(task, task_struct, flags) & AT_PF_KTHREAD) ||
+		       AT_READ(task, task_struct, flags) & AT_PF_WQ_WORKER))
 		return;
 	thread = new_thread(cpu, task);
 	if (!thread)
 		return;
 	thread->waking_ns = bpf_ktime_get_ns();
-	if (chosen.probe != AT_PROBE_IRQ_TO_RUN)
+	if (at_chosen()->probe != AT_PROBE_IRQ_TO_RUN)
 		return;
 	if (agent)
 		keep_cause(cpu, thread, exact);
 	else
-		thread->cause = at_cause_handed(&cpu->frames, task->pid, thread->waking_ns);
+		thread->cause = at_cause_handed(&cpu->frames, AT_READ(task, task_struct, pid), thread->waking_ns);
 }
 
 static __always_inline void record_run(struct at_probe_cpu *cpu, struct task_struct *next,
@@ -96,12 +97,12 @@ static __always_inline void enter_frames(struct at_probe_cpu *cpu, struct task_s
 	struct at_probe_thread *thread = NULL;
 
 	if (at_switch_matters(&cpu->frames))
-		at_switch(&cpu->frames, prev->pid, next->pid, now_ns);
-	if (chosen.probe != AT_PROBE_IRQ_TO_RUN)
+		at_switch(&cpu->frames, AT_READ(prev, task_struct, pid), AT_READ(next, task_struct, pid), now_ns);
+	if (at_chosen()->probe != AT_PROBE_IRQ_TO_RUN)
 		return;
-	if (next->flags & AT_PF_KTHREAD && next->pid)
+	if (AT_READ(next, task_struct, flags) & AT_PF_KTHREAD && AT_READ(next, task_struct, pid))
 		thread = known_thread(next);
-	at_task(&cpu->frames, next->pid, 0, thread ? &thread->cause : NULL);
+	at_task(&cpu->frames, AT_READ(next, task_struct, pid), 0, thread ? &thread->cause : NULL);
 }
 
 static __always_inline void end_wait(struct at_probe_cpu *cpu, struct task_struct *next,
@@ -109,7 +110,7 @@ static __always_inline void end_wait(struct at_probe_cpu *cpu, struct task_struc
 {
 	struct at_probe_thread *thread = known_thread(next);
 
-	switch (chosen.probe) {
+	switch (at_chosen()->probe) {
 	case AT_PROBE_WAKEUP:
 		if (thread && thread->waking_ns && now_ns > thread->waking_ns)
 			record_task(cpu, AT_S_WAKEUP, next, now_ns - thread->waking_ns);
@@ -135,13 +136,16 @@ static __always_inline void end_wait(struct at_probe_cpu *cpu, struct task_struc
 static __always_inline void begin_fault_wait(struct task_struct *prev, __u32 state, __u64 now_ns)
 {
 	struct at_probe_thread *thread;
-	struct pt_regs___probe *regs;
+	const __u64 *words;
+	__u64 saved[2] = {};
 
 	if (!(state & AT_TASK_BLOCKED))
 		return;
 	thread = known_thread(prev);
-	regs = (struct pt_regs___probe *)bpf_task_pt_regs(prev);
-	if (thread && regs->orig_ax == (unsigned long)-1 && regs->ip == thread->fault_ip)
+	words = saved_registers(prev);
+	if (!thread || bpf_probe_read_kernel(saved, sizeof(saved), words + AT_REGISTER_ORIG_AX))
+		return;
+	if (saved[0] == AT_UNKNOWN && saved[AT_REGISTER_IP - AT_REGISTER_ORIG_AX] == thread->fault_ip)
 		thread->wait_ns = now_ns;
 }
 
@@ -154,11 +158,11 @@ static __always_inline void probe_switch(struct task_struct *prev, struct task_s
 	if (!cpu)
 		return;
 	now_ns = bpf_ktime_get_ns();
-	if (chosen.probe == AT_PROBE_SOFTIRQ || chosen.probe == AT_PROBE_IRQ_TO_RUN)
+	if (at_chosen()->probe == AT_PROBE_SOFTIRQ || at_chosen()->probe == AT_PROBE_IRQ_TO_RUN)
 		enter_frames(cpu, prev, next, now_ns);
-	if (chosen.probe == AT_PROBE_SOFTIRQ)
+	if (at_chosen()->probe == AT_PROBE_SOFTIRQ)
 		return;
-	if (chosen.probe == AT_PROBE_FAULT && is_agent(prev))
+	if (at_chosen()->probe == AT_PROBE_FAULT && is_agent(prev))
 		begin_fault_wait(prev, prev_state, now_ns);
 	if (is_agent(next))
 		end_wait(cpu, next, now_ns);
@@ -166,7 +170,7 @@ static __always_inline void probe_switch(struct task_struct *prev, struct task_s
 
 static __always_inline void probe_syscall_entry(long number)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = at_current();
 	struct at_probe_cpu *cpu = open_cpu();
 	struct at_probe_thread *thread;
 
@@ -182,7 +186,7 @@ static __always_inline void probe_syscall_entry(long number)
 /* The number at the exit is not the entry's after an exec or a signal's return. */
 static __always_inline void probe_syscall_exit(void)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = at_current();
 	struct at_sample_key key = { .sample = AT_S_SYSCALL };
 	struct at_probe_cpu *cpu = open_cpu();
 	struct at_probe_thread *thread;
@@ -193,14 +197,14 @@ static __always_inline void probe_syscall_exit(void)
 	if (!thread || !thread->syscall_ns)
 		return;
 	key.number = thread->syscall;
-	key.scope = (((struct task_struct___probe *)task)->thread_info.status & AT_TS_COMPAT) != 0;
+	key.scope = (AT_READ_IN(task, task_struct, thread_info, thread_info, status) & AT_TS_COMPAT) != 0;
 	record(cpu, &key, bpf_ktime_get_ns() - thread->syscall_ns);
 	thread->syscall_ns = 0;
 }
 
-static __always_inline void probe_user_fault(struct pt_regs___probe *regs)
+static __always_inline void probe_user_fault(const __u64 *registers)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = at_current();
 	struct at_probe_cpu *cpu = open_cpu();
 	struct at_probe_thread *thread;
 
@@ -209,13 +213,14 @@ static __always_inline void probe_user_fault(struct pt_regs___probe *regs)
 	record_task(cpu, AT_S_FAULTS, task, 0);
 	thread = new_thread(cpu, task);
 	if (thread)
-		thread->fault_ip = regs->ip;
+		bpf_probe_read_kernel(&thread->fault_ip, sizeof(thread->fault_ip),
+				      registers + AT_REGISTER_IP);
 }
 
 /* A fault that had to drop its lock calls again for the same address: both calls are one fault. */
 static __always_inline void probe_fault_entry(__u64 address)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = at_current();
 	struct at_probe_cpu *cpu = open_cpu();
 	struct at_probe_thread *thread;
 
@@ -231,7 +236,7 @@ static __always_inline void probe_fault_entry(__u64 address)
 
 static __always_inline void probe_fault_exit(__u32 result)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = at_current();
 	struct at_probe_cpu *cpu = open_cpu();
 	struct at_probe_thread *thread;
 

@@ -249,9 +249,9 @@ class BccObject(Object):
 
 def _macro_name(name: str) -> str:
     """A map's name as the source knows it; '' for globals that only libbpf's build has."""
-    return {".rodata.params": "params", ".data.window": "window"}.get(
-        name, "" if name.startswith(".") else name
-    )
+    if not name.startswith("."):
+        return name
+    return name.split(".")[2] if name.count(".") > 1 else ""
 
 
 def _source_of(path: Path) -> Path:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The programs of one probe, loaded by libbpf, with what they have sampled."""
+"""The programs of one probe, with what they have sampled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from agenttune.errors import HostError
 from agenttune.measure import layout, probes
-from agenttune.measure.backend import LIBBPF, Kernel
+from agenttune.measure.backend import LIBBPF, Backend, Kernel
 from agenttune.measure.bpf_engine import check_host, prepare
 from agenttune.measure.filter import Filter
 from agenttune.measure.histogram import Histogram
@@ -54,11 +54,18 @@ class ProbeEngine:
     `times_function`: page faults are timed by the function that handles them.
     """
 
-    name = LIBBPF.name
-
-    def __init__(self, probe: ProbeName, chosen: Filter, max_bytes: int, entries: int) -> None:
+    def __init__(
+        self,
+        probe: ProbeName,
+        chosen: Filter,
+        max_bytes: int,
+        entries: int,
+        backend: Backend = LIBBPF,
+    ) -> None:
         """`entries`: how many histograms fit. Raises HostError as BpfEngine does."""
-        check_host()
+        check_host(backend)
+        self.name = backend.name
+        self._backend = backend
         self._parity = 0
         self._choice = Chosen(probe.number, max_bytes)
         self._agents = chosen
@@ -105,6 +112,8 @@ class ProbeEngine:
 
     def _load_hooked(self) -> Loaded | None:
         """None where the kernel refuses to hook the function, at loading or at attaching."""
+        if self._backend is not LIBBPF:
+            return None
         try:
             loaded = self._load(FAULT_HOOKS)
         except HostError:
@@ -115,7 +124,7 @@ class ProbeEngine:
         return loaded
 
     def _load(self, table: tuple[Probe, ...]) -> Loaded:
-        return Loaded(OBJECT, LIBBPF, lambda kernel: _choose(kernel, table), self._prepare)
+        return Loaded(OBJECT, self._backend, lambda kernel: _choose(kernel, table), self._prepare)
 
     def _prepare(self, maps: Object) -> None:
         prepare(maps, self._sizes, self._agents)

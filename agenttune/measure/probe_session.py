@@ -12,6 +12,7 @@ from pathlib import Path
 from agenttune.errors import InputError
 from agenttune.host.host import Host
 from agenttune.host.selector import Selector
+from agenttune.measure.backend import choose
 from agenttune.measure.filter import resolve
 from agenttune.measure.probe_engine import ProbeEngine, room
 from agenttune.measure.probe_hooks import FUNCTION_NOTE, SPECS, WAIT_NOTE
@@ -30,6 +31,7 @@ def probe(
     max_bytes: int = DEFAULT_MAX_BYTES,
     host: Host | None = None,
     stop: Callable[[], bool] = lambda: False,
+    engine: str = "auto",
 ) -> Iterator[ProbeReport]:
     """A report each `interval` seconds, and the last after `seconds` or when `stop` says so.
 
@@ -37,11 +39,12 @@ def probe(
     InputError for agents that are missing or that the probe has no use for.
     """
     _check_agents(name, selectors)
-    with closing(ProbeEngine(name, resolve(selectors), max_bytes, room(name))) as engine:
+    opened = ProbeEngine(name, resolve(selectors), max_bytes, room(name), choose(engine))
+    with closing(opened):
         notes = SPECS[name].notes
         if name is ProbeName.FAULT:
-            notes += (FUNCTION_NOTE if engine.times_function else WAIT_NOTE,)
-        engine.open_window()
+            notes += (FUNCTION_NOTE if opened.times_function else WAIT_NOTE,)
+        opened.open_window()
         begun = time.monotonic_ns()
         end_s = time.monotonic() + seconds
         number, done = 0, False
@@ -49,22 +52,22 @@ def probe(
             number += 1
             done = _wait(end_s, interval, stop)
             if done:
-                engine.close_window()
+                opened.close_window()
             now = time.monotonic_ns()
-            samples = engine.take()
+            samples = opened.take()
             yield ProbeReport(
                 probe=name,
                 interval=number,
                 window_ns=now - begun,
                 boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
                 kernel=os.uname().release,
-                engine=engine.name,
+                engine=opened.name,
                 selectors=tuple(str(selector) for selector in selectors),
                 max_bytes=max_bytes if name is ProbeName.BLOCK else None,
                 distributions=distributions(samples, host),
                 counts=counts(samples),
                 notes=notes,
-                coverage=engine.coverage(),
+                coverage=opened.coverage(),
             )
             begun = now
 
