@@ -323,6 +323,13 @@ AT_INLINE void at_fill_wait(struct at_wait *wait, const struct at_thread *thread
 	at_fill_interrupts(wait, thread, cpu, ending);
 	wait->like_ns = 0;
 	wait->like_waits = 0;
+	wait->holder.tid = 0;
+	wait->holder.held_ns = 0;
+	wait->holder.seen_ns = 0;
+	wait->holder.idle_ns = 0;
+	wait->holder.cpu = ending->queue_cpu;
+	wait->holder.softirq.weight_ns = 0;
+	wait->holder.hardirq.weight_ns = 0;
 	wait->waker = 0;
 	wait->chain.cause.flags = 0;
 	wait->chain.done.kind = AT_NO_COMPLETION;

@@ -142,9 +142,36 @@ def test_a_clock_ahead_does_not_hide_the_waking(replayer: Path) -> None:
     assert flags(told) == BLOCKED
 
 
-def test_a_missed_switch_in_leaves_the_time_unseen(replayer: Path) -> None:
+def test_a_missed_switch_in_leaves_what_came_after_the_wakeup_unseen(replayer: Path) -> None:
+    """The mark shows that the thread runs: its wait had ended, nobody knows when."""
     told = step(replayer, OUT, WOKEN, QUEUED)
-    assert buckets(told) == {RUN: 1000, UNSEEN: 7000}
+    assert buckets(told) == {RUN: 1000, EXTERNAL: 3000, WAKE_IPI: 500, UNSEEN: 3500}
+    (wait,) = told.waits
+    assert wait[:4] == (2000, 5000, 5500, 5500)
+    assert wait[26:31] == (0, 0, 0, 0, 0), "who held the CPU is not known"
+
+
+def test_a_missed_switch_in_before_a_seen_switch_out(replayer: Path) -> None:
+    told = step(
+        replayer,
+        OUT,
+        WOKEN,
+        QUEUED,
+        at(6000, 0, SWITCH, tid=AGENT, number=OTHER, one=0),
+        BACK,
+    )
+    assert buckets(told) == {
+        RUN: 2000,
+        EXTERNAL: 3000,
+        WAKE_IPI: 500,
+        UNSEEN: 500,
+        PREEMPTED: 2000,
+    }
+    assert told.step[6:8] == (2, 1), "two waits, one of them a preemption"
+
+
+def test_a_missed_switch_in_without_a_waking_is_unseen(replayer: Path) -> None:
+    assert buckets(step(replayer, OUT)) == {RUN: 1000, UNSEEN: 7000}
 
 
 def test_a_missed_switch_out_leaves_the_time_unseen(replayer: Path) -> None:
