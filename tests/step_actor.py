@@ -130,10 +130,12 @@ def compete() -> None:
     globals()["hog"] = hog
     told["hog"] = partner("hog")
     time.sleep(0.02)
-    delay_ns = run_delay_ns()
+    before_ns = run_delay_ns()
     with step(COMPETE, "compete"):
+        after_begin_ns = run_delay_ns()
         spin(COMPETE_S)
-    told["run delay"] = run_delay_ns() - delay_ns
+        told["least run delay"] = run_delay_ns() - after_begin_ns
+    told["most run delay"] = run_delay_ns() - before_ns
     os.waitpid(told["hog"], 0)
 
 

@@ -145,16 +145,16 @@ def test_who_holds_the_cpu_is_named(played: Played) -> None:
 
 
 def test_runnable_time_is_what_the_scheduler_says(played: Played) -> None:
-    """/proc/PID/schedstat is read before the begin and after the end: it may say a little more."""
+    """Its own sum lies between those read inside the marks and around them, but for its clock:
+    a run queue's clock is read once per tick or switch (update_rq_clock(), v6.12)."""
     found = played.step(actor.COMPETE)
-    ours = sum(
+    runnable_ns = sum(
         found.ns(each)
         for each in (Bucket.RUN_QUEUE, Bucket.PREEMPTED, Bucket.THROTTLED, Bucket.WAKE_IPI)
     )
-    theirs = played.told["run delay"]
-    assert ours <= theirs + max(MS, theirs // 50)
-    # A turn of the competing task may fall between the readings and the marks.
-    assert theirs - ours <= max(12 * MS, theirs // 5)
+    error_ns = max(MS // 2, runnable_ns // 50)
+    assert runnable_ns >= played.told["least run delay"] - error_ns
+    assert runnable_ns <= played.told["most run delay"] + error_ns
 
 
 def test_a_reply_comes_through_the_network_softirq(played: Played) -> None:
