@@ -37,6 +37,8 @@ struct at_tally {
 	__u64 stray_ends;
 	__u64 lost_records;
 	__u64 bound_missed;
+	__u64 switches;
+	__u64 missed_switches;
 	__u64 lost;
 };
 

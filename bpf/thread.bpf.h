@@ -218,6 +218,10 @@ static __always_inline void switch_threads(struct task_struct *prev, struct task
 	now_ns = bpf_ktime_get_ns();
 	tid = AT_READ(next, task_struct, pid);
 	core->frames.id = bpf_get_smp_processor_id();
+	/* Some kernels switch now and then without a word (seen: 1 in 1000 of a 6.18 guest's). */
+	core->tally.switches++;
+	if (core->history.turns && core->frames.task.tid != (__u32)AT_READ(prev, task_struct, pid))
+		core->tally.missed_switches++;
 	if (at_switch_matters(&core->frames))
 		at_switch(&core->frames, AT_READ(prev, task_struct, pid), tid, now_ns);
 	now = at_stamp(&core->frames, now_ns);

@@ -80,6 +80,8 @@ class Tally(Structure):
             "stray_ends",
             "lost_records",
             "bound_missed",
+            "switches",
+            "missed_switches",
             "lost",
         )
     )

@@ -253,7 +253,9 @@ class StepCoverage:
     open steps shared it without a binding; `unattributed` ended a wait, cause unknown.
     Steps: `ended` of which `kept` have records here; `refused` found too many steps open;
     `stray_ends` had no begin in the window; `unfinished` were open when it closed.
-    `bound_missed`: sockets whose binding did not fit.
+    `bound_missed`: sockets whose binding did not fit. `missed_switches`: the task that left a CPU
+    was not the one that was seen to enter it, of `switches` on all CPUs; what the threads of such a
+    switch did is 'unseen'.
     """
 
     probes: Coverage
@@ -268,6 +270,8 @@ class StepCoverage:
     unfinished: int
     lost_records: int
     bound_missed: int = 0
+    switches: int = 0
+    missed_switches: int = 0
 
 
 @dataclass(frozen=True, slots=True)
