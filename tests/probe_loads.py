@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -62,6 +63,17 @@ def disk_file(size: int) -> Iterator[Path]:
         yield file
     finally:
         file.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def null_disk(delay_ns: int) -> Iterator[Path]:
+    """A disk whose requests complete by a timer (irqmode 2) after the delay; only in guests."""
+    options = ["nr_devices=1", "irqmode=2", f"completion_nsec={delay_ns}", "queue_mode=2"]
+    subprocess.run(["modprobe", "null_blk", *options], check=True)
+    try:
+        yield Path("/dev/nullb0")
+    finally:
+        subprocess.run(["rmmod", "null_blk"], check=True)
 
 
 @contextlib.contextmanager

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from measure_loads import read_disk
-from probe_loads import probing
+from probe_loads import null_disk, probing
 
 from agenttune.host.selector import Selector
 from agenttune.measure.probe_layout import ProbeName
@@ -24,17 +23,6 @@ pytestmark = pytest.mark.guest
 # The agent asks a tool server in another network namespace; nothing else is on its network.
 QUIET = Cast(seconds=60.0, flooded=False)
 AGENTS = (Selector.parse("comm:agent"),)
-
-
-@contextlib.contextmanager
-def null_disk(delay_ns: int) -> Iterator[Path]:
-    """A disk whose requests complete by a timer (irqmode 2) after the delay."""
-    options = ["nr_devices=1", "irqmode=2", f"completion_nsec={delay_ns}", "queue_mode=2"]
-    subprocess.run(["modprobe", "null_blk", *options], check=True)
-    try:
-        yield Path("/dev/nullb0")
-    finally:
-        subprocess.run(["rmmod", "null_blk"], check=True)
 
 
 def test_a_disk_of_known_delay_is_timed_right() -> None:
