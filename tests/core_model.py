@@ -249,3 +249,58 @@ def held(cpu: Cpu, start: int, end: int) -> tuple[tuple[int, int, int, int], Tur
     mine = sum(ns for ns, each in parts if tid and each.tid == tid)
     idle = sum(ns for ns, each in parts if not each.tid)
     return (tid, mine, sum(ns for ns, _ in parts), idle), turn
+
+
+@dataclass(slots=True)
+class Expected:
+    """One step's record; `waits` are all of the step's, `innermost`: no other began inside."""
+
+    step: Step
+    end: int
+    tid: int
+    flags: int
+    counts: tuple[int, ...]
+    buckets: list[int]
+    waits: list[Wait]
+
+
+def ended_wait(cpu: Cpu, thread: Thread, cpus: list[Cpu], now: int) -> Wait:
+    """Charge the wait that ends now, in hindsight."""
+    out, queue, flags = thread.out, thread.cpu, thread.flags
+    woken = thread.waking if flags & BLOCKED else None
+    if woken is None:
+        thread.nr[1] += 1
+        thread.nr[3] += thread.waking is not None
+        thread.totals[THROTTLED if flags & WAS_THROTTLED else PREEMPTED] += now - out
+        start, hard, soft, times = out, thread.hard_ns, thread.soft_ns, (0, 0)
+    else:
+        waking = max(woken.when, out)
+        woken.chain.cause.split(out, waking, thread.totals)
+        thread.totals[WAKE_IPI] += woken.wakeup - waking
+        thread.totals[THROTTLED if woken.throttled else RUN_QUEUE] += now - woken.wakeup
+        thread.nr[4] += not woken.chain.cause.flags
+        flags |= WAS_THROTTLED if woken.throttled else 0
+        start, hard, soft = woken.wakeup, woken.hard_ns, woken.soft_ns
+        times, queue = (waking, woken.wakeup), woken.target
+    thread.nr[0] += 1
+    thread.nr[2] += thread.cpu != cpu.id
+    flags |= MIGRATED if queue != cpu.id else 0
+    took = (cpu.hard_ns - hard, cpu.soft_ns - soft) if queue == cpu.id else (0, 0)
+    holder, turn = held(cpus[queue], start, now)
+    thieves = (majority(turn.soft), majority(turn.hard)) if turn else (None, None)
+    return Wait(out, *times, now, thread.cpu, queue, cpu.id, flags, *took, woken, holder, thieves)
+
+
+def record(thread: Thread, step: Step, now: int) -> Expected:
+    """What the core must say of a step that ends now."""
+    buckets = [total - base for total, base in zip(thread.totals, step.base, strict=True)]
+    if step.ready and step.interleaved:
+        buckets = [0] * 16
+        step.ready[2].cause.split(step.begin, step.ready[0], buckets)
+        buckets[EVENT_LOOP] = now - step.ready[0]
+    flags = OVERLAPPED if step.overlapped else 0
+    flags |= INTERLEAVED if step.interleaved else 0
+    flags |= READY if step.ready else 0
+    counts = tuple(count - base for count, base in zip(thread.nr, step.counts, strict=True))
+    waits = [wait for wait in thread.waits if wait.out > step.begin]
+    return Expected(step, now, thread.tid, flags, counts, buckets, waits)

@@ -6,46 +6,36 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from core_model import (
     BLOCKED,
     BY_IRQ,
     BY_THREAD,
-    EVENT_LOOP,
     FAULT,
     IN_KSOFTIRQD,
-    INTERLEAVED,
     KSOFTIRQDS,
     KTHREADS,
-    MIGRATED,
-    OVERLAPPED,
     PENDING,
-    PREEMPTED,
-    READY,
     RUN,
-    RUN_QUEUE,
     SHARED,
     SOFTIRQ,
     SYSCALL,
     THREAD,
-    THROTTLED,
-    WAKE_IPI,
     WAS_THROTTLED,
     Cause,
     Cpu,
     Done,
+    Expected,
     Hardirq,
     Softirq,
     Step,
     Thread,
     Turn,
-    Wait,
     Waking,
     cause_now,
     chain_now,
-    held,
-    majority,
+    ended_wait,
+    record,
     settle,
 )
 
@@ -67,19 +57,6 @@ EVENT = struct.Struct("<QQQIIII")
 ) = range(13)
 SOCKET = 1
 MOST_STEPS = 8
-
-
-@dataclass(slots=True)
-class Expected:
-    """One step's record; `waits` are all of the step's, `innermost`: no other began inside."""
-
-    step: Step
-    end: int
-    tid: int
-    flags: int
-    counts: tuple[int, ...]
-    buckets: list[int]
-    waits: list[Wait]
 
 
 class World:
@@ -316,39 +293,11 @@ class World:
         if thread.state == "new":
             thread.seen = self.now
         else:
-            wait = self.wait(cpu, thread)
+            wait = ended_wait(cpu, thread, self.cpus, self.now)
             if thread.steps and wait.back - wait.out >= self.floor:
                 thread.waits.append(wait)
         thread.state, thread.cpu = "runs", cpu.id
         thread.waking, thread.stale = None, False
-
-    def wait(self, cpu: Cpu, thread: Thread) -> Wait:
-        """Charge the wait that ends now, in hindsight."""
-        out, now, queue, flags = thread.out, self.now, thread.cpu, thread.flags
-        woken = thread.waking if flags & BLOCKED else None
-        if woken is None:
-            thread.nr[1] += 1
-            thread.nr[3] += thread.waking is not None
-            thread.totals[THROTTLED if flags & WAS_THROTTLED else PREEMPTED] += now - out
-            start, hard, soft, times = out, thread.hard_ns, thread.soft_ns, (0, 0)
-        else:
-            waking = max(woken.when, out)
-            woken.chain.cause.split(out, waking, thread.totals)
-            thread.totals[WAKE_IPI] += woken.wakeup - waking
-            thread.totals[THROTTLED if woken.throttled else RUN_QUEUE] += now - woken.wakeup
-            thread.nr[4] += not woken.chain.cause.flags
-            flags |= WAS_THROTTLED if woken.throttled else 0
-            start, hard, soft = woken.wakeup, woken.hard_ns, woken.soft_ns
-            times, queue = (waking, woken.wakeup), woken.target
-        thread.nr[0] += 1
-        thread.nr[2] += thread.cpu != cpu.id
-        flags |= MIGRATED if queue != cpu.id else 0
-        took = (cpu.hard_ns - hard, cpu.soft_ns - soft) if queue == cpu.id else (0, 0)
-        holder, turn = held(self.cpus[queue], start, now)
-        thieves = (majority(turn.soft), majority(turn.hard)) if turn else (None, None)
-        return Wait(
-            out, *times, now, thread.cpu, queue, cpu.id, flags, *took, woken, holder, thieves
-        )
 
     def change_mode(self, cpu: Cpu) -> None:
         mode = self.random.choice((RUN, SYSCALL, FAULT))
@@ -392,22 +341,9 @@ class World:
                 later.interleaved = step.interleaved = True
         thread.steps.remove(step)
         self.bound.pop(step.cookie, None)
-        self.expected.append(self.record(thread, step))
+        self.expected.append(record(thread, step, self.now))
         if not thread.steps:
             thread.waits = []
-
-    def record(self, thread: Thread, step: Step) -> Expected:
-        buckets = [total - base for total, base in zip(thread.totals, step.base, strict=True)]
-        if step.ready and step.interleaved:
-            buckets = [0] * 16
-            step.ready[2].cause.split(step.begin, step.ready[0], buckets)
-            buckets[EVENT_LOOP] = self.now - step.ready[0]
-        flags = OVERLAPPED if step.overlapped else 0
-        flags |= INTERLEAVED if step.interleaved else 0
-        flags |= READY if step.ready else 0
-        counts = tuple(now - base for now, base in zip(thread.nr, step.counts, strict=True))
-        waits = [wait for wait in thread.waits if wait.out > step.begin]
-        return Expected(step, self.now, thread.tid, flags, counts, buckets, waits)
 
 
 _Act = Callable[[World, Cpu], None]

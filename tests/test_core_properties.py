@@ -17,9 +17,10 @@ from core_model import (
     LEGS,
     UNSEEN,
     Cause,
+    Expected,
     Wait,
 )
-from core_world import EVENT, Expected, World
+from core_world import EVENT, World
 
 ROOT = Path(__file__).parent.parent
 WAITS = 8
