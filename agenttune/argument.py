@@ -12,9 +12,9 @@ from agenttune.errors import AgenttuneError, InputError
 
 
 def step_count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < int(text[:5]) <= 1000:
-        raise InputError(f"{text[:40]!r} is not a count from 1 to 1000")
-    return int(text[:5])
+    if not text.isascii() or not text.isdigit() or not 0 < int(text[:12]) <= 100_000:
+        raise InputError(f"{text[:40]!r} is not a count from 1 to 100000")
+    return int(text)
 
 
 def seconds(text: str) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import agenttune
-from agenttune.argument import byte_count, checked, seconds, step_count
+from agenttune.argument import byte_count, checked, seconds
 from agenttune.errors import InputError
 from agenttune.host.selector import Selector
 from agenttune.measure.choice import StepId
@@ -27,7 +27,7 @@ from agenttune.options import (
     add_root,
     add_seconds,
     add_state_dir,
-    add_step,
+    add_steps,
 )
 
 EXIT_CODES = """exit status:
@@ -37,6 +37,8 @@ EXIT_CODES = """exit status:
   3  revert left something behind: a foreign change, a lost device or a failed write"""
 
 DEFAULT_PROFILE = "agent-latency"
+# Trace viewers become slow with more; one step is some ten slices.
+VIEWED_STEPS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,15 +175,7 @@ def _explain(verb: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a record from 'steps --save'; without it, steps are recorded now, as 'steps' does",
     )
-    which = verb.add_mutually_exclusive_group()
-    add_step(which)
-    which.add_argument(
-        "--slowest",
-        type=checked(step_count),
-        default=1,
-        metavar="N",
-        help="explain the N steps that took longest (default: 1)",
-    )
+    add_steps(verb, 1)
     verb.add_argument(
         "--profile",
         default="",
@@ -200,12 +194,12 @@ def _export(verb: argparse.ArgumentParser) -> None:
         "--perfetto",
         type=Path,
         metavar="OUT.json",
-        help="every step as Chrome trace JSON, for ui.perfetto.dev and chrome://tracing",
+        help="the steps as Chrome trace JSON, for ui.perfetto.dev and chrome://tracing",
     )
     kind.add_argument(
         "--svg", type=Path, metavar="OUT.svg", help="a picture of one step (default: the slowest)"
     )
-    add_step(verb)
+    add_steps(verb, VIEWED_STEPS)
 
 
 def _profile(verb: argparse.ArgumentParser) -> None:

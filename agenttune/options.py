@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from agenttune.argument import checked, seconds
+from agenttune.argument import checked, seconds, step_count
 from agenttune.host.selector import Selector
 from agenttune.measure.choice import StepId
 
@@ -52,12 +52,21 @@ def add_agents(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_step(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument(
+def add_steps(parser: argparse.ArgumentParser, count: int) -> None:
+    """Which steps: one, or the slowest."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
         "--step",
         type=checked(StepId.parse),
         metavar="[TGID:]ID",
         help="this step; the slowest where its process used the id again",
+    )
+    which.add_argument(
+        "--slowest",
+        type=checked(step_count),
+        default=count,
+        metavar="N",
+        help=f"the N steps that took longest (default: {count})",
     )
 
 

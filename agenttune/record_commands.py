@@ -12,7 +12,7 @@ from agenttune.errors import ExitCode, HostError, InputError, PlanRefused
 from agenttune.host.capture import read_host
 from agenttune.host.host import Host
 from agenttune.host.selector import Selector
-from agenttune.measure.choice import Select, only, slowest
+from agenttune.measure.choice import only, slowest
 from agenttune.measure.culprit import culprit
 from agenttune.measure.record_file import read_trace
 from agenttune.measure.steps_session import record
@@ -30,8 +30,7 @@ from agenttune.stopping import interrupted
 
 
 def explain(args: Args) -> ExitCode:
-    chosen = only(args.step) if args.step else slowest(args.slowest)
-    trace = _recorded(args, chosen)
+    trace = _recorded(args, args.slowest)
     remedy = _remedies(args, trace)
     found = tuple(explained(step, trace, remedy(step)) for step in trace.steps)
     emit(args, "explanations", found, lambda each: explanations_text(each, trace))
@@ -40,18 +39,21 @@ def explain(args: Args) -> ExitCode:
 
 def export(args: Args) -> ExitCode:
     if args.svg:
-        trace = _recorded(args, only(args.step) if args.step else slowest(1))
+        trace = _recorded(args, 1)
         if not trace.steps:
             raise InputError(f"{args.file}: holds no steps", hint="Record for longer.")
         save(args.svg, picture_svg(trace.steps[0], trace).encode())
     elif args.perfetto:
-        trace = _recorded(args, only(args.step) if args.step else tuple)
+        trace = _recorded(args, args.slowest)
+        if len(trace.steps) == args.slowest < trace.coverage.kept:
+            say(f"only the {args.slowest} slowest steps are exported; --slowest N says how many")
         save(args.perfetto, perfetto_json(trace))
     return ExitCode.OK
 
 
-def _recorded(args: Args, chosen: Select) -> Trace:
-    """The chosen steps of the record, or of a window that is recorded now."""
+def _recorded(args: Args, count: int) -> Trace:
+    """The step asked for, or the slowest ones, of the record or of a window recorded now."""
+    chosen = only(args.step) if args.step else slowest(count)
     if args.file:
         return read_trace(args.file, chosen)
     say(f"recording steps for {args.seconds:g} s")

@@ -121,6 +121,12 @@ def test_what_is_not_known_is_said() -> None:
     assert "no bound socket tells their completions apart" in text
 
 
+def test_waits_like_a_kept_one_are_shown_with_it() -> None:
+    kept = replace(KSOFTIRQD_WAIT, like_ns=200 * US, like_waits=7)
+    made = step(12_510 * US, [kept], {Bucket.EXTERNAL: 200 * US})
+    assert "wait 1 of 1, 9.40 ms, and 7 like it, blocked for 200 us (from" in text_of(made)
+
+
 def test_a_wake_by_an_interrupt_is_not_told_as_one_by_whom_it_interrupted() -> None:
     hidden = chain(irq=None, softirq=None, irq_cpu=None, hidden_irq=True)
     made = wait(MS, 9 * MS, waking_ns=9 * MS, chain=hidden, waker=900, waker_comm="bystander")
@@ -403,7 +409,7 @@ def test_explain_as_json(record: Path, capsys: pytest.CaptureFixture[str]) -> No
         (["explain", "{record}", "--step", "5000"], "no step 5000"),
         (["explain", "{record}", "--profile", "nope"], "nope"),
         (["export", "{record}", "--svg", "{record}/x"], "cannot be written"),
-        (["explain", "{record}", "--slowest", "0"], "not a count from 1 to 1000"),
+        (["explain", "{record}", "--slowest", "0"], "not a count from 1 to 100000"),
         (["explain", "{record}", "--slowest", "2", "--step", "1"], "not allowed with"),
         (["export", "{record}"], "one of the arguments --perfetto --svg is required"),
     ],
@@ -425,6 +431,18 @@ def test_exports(record: Path, tmp_path: Path) -> None:
     assert run("export", record, "--perfetto", perfetto, "--step", 4711) == 0
     names = [each["name"] for each in json.loads(perfetto.read_text())["traceEvents"]]
     assert sum(name.startswith("step ") for name in names) == 1
+
+
+def test_an_export_of_many_says_that_it_left_some_out(
+    record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "steps.json"
+    assert run("export", record, "--perfetto", out, "--slowest", 3) == 0
+    assert "only the 3 slowest steps are exported" in capsys.readouterr().err
+    names = [each["name"] for each in json.loads(out.read_text())["traceEvents"]]
+    assert sum(name.startswith("step ") for name in names) == 3
+    assert run("export", record, "--perfetto", out) == 0
+    assert not capsys.readouterr().err
 
 
 def test_a_record_without_steps_cannot_be_drawn(

@@ -112,8 +112,15 @@ def _chain_lines(step: Step, trace: Trace) -> Iterator[str]:
         return
     for number, wait in enumerate(step.waits, 1):
         took = duration(wait.in_ns - wait.out_ns)
-        yield f"\nwait {number} of {len(step.waits)}, {took} (from the step's begin)\n"
+        yield f"\nwait {number} of {len(step.waits)}, {took}{_like(wait)} (from the step's begin)\n"
         yield _events(_wait_events(wait, trace), step)
+
+
+def _like(wait: Wait) -> str:
+    """What waits that were not kept leave to one that is."""
+    if not wait.like_waits:
+        return ""
+    return f", and {wait.like_waits} like it, blocked for {duration(wait.like_ns)}"
 
 
 Event = tuple[int, int | None, str]

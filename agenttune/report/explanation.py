@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agenttune.measure.culprit import Culprit, contributors, culprit
+from agenttune.measure.culprit import Cause, Culprit, contributors
 from agenttune.measure.trace import Bucket, KindFigures, Step, Trace
 from agenttune.policy.remedy import Remedy
 from agenttune.report.names import step_name
@@ -46,7 +46,8 @@ class Explanation:
 def explain(step: Step, trace: Trace, remedy: Remedy) -> Explanation:
     """Everything a report says about `step`; the same wherever it is asked, but for `remedy`."""
     kind = next((each for each in trace.kinds if each.kind is step.kind), None)
-    found = culprit(step, trace)
+    parts = contributors(step, trace)
+    found = parts[0] if parts else Culprit(Cause.UNKNOWN, 0, Bucket.UNSEEN)
     median = kind.durations.quantile(0.5) if kind else None
     median_ns = median.value if median and median.enough else None
     budget_ns = None if step.budget_us is None else step.budget_us * 1000
@@ -60,7 +61,7 @@ def explain(step: Step, trace: Trace, remedy: Remedy) -> Explanation:
         over_budget_ns=None if budget_ns is None else step.duration_ns - budget_ns,
         buckets=_buckets(step, kind),
         culprit=found,
-        contributors=contributors(step, trace),
+        contributors=parts,
         sentence=_sentence(step, trace, found, kind, median_ns),
         remedy=remedy,
     )

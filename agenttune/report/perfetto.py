@@ -111,7 +111,8 @@ def _step_pieces(step: Step, trace: Trace, thread: int) -> Iterator[_Piece]:
 
 def _step_args(step: Step, trace: Trace) -> dict[str, Any]:
     found = explain(step, trace, Remedy(""))
-    buckets = {f"{bucket} us": step.ns(bucket) / 1000 for bucket in Bucket if step.ns(bucket)}
+    held = zip(Bucket, step.buckets_ns, strict=True)
+    buckets = {f"{bucket} us": ns / 1000 for bucket, ns in held if ns}
     counts = {"waits": step.nr_waits, "waits shown": len(step.waits)}
     return {"why": found.sentence, **buckets, "residual us": step.residual_ns / 1000, **counts}
 
