@@ -21,6 +21,8 @@ AT_ARRAY(floors, AT_KINDS, __u64);
 AT_HASH(bound, __u64, struct at_ready);
 AT_RING(records, 1 << 22);
 AT_THREADS(threads, struct at_thread);
+/* A look-up in here costs less than one of a thread that is not there. */
+AT_ARRAY(hints, 1, struct at_hints);
 /* Why a kernel thread runs: the chain that woke it. */
 AT_THREADS(conduits, struct at_cause);
 
@@ -32,10 +34,20 @@ static __always_inline struct at_core *open_core(void)
 	return at_window_open() ? at_lookup(cores, &zero) : NULL;
 }
 
+static __always_inline __u8 *hint_of(struct task_struct *task)
+{
+	__u32 zero = 0, tid = AT_READ(task, task_struct, pid);
+	struct at_hints *found = at_lookup(hints, &zero);
+
+	return found ? &found->watched[at_bounded(tid, AT_HINTS)] : NULL;
+}
+
 /* NULL: not watched, or not seen yet. */
 static __always_inline struct at_thread *thread_of(struct task_struct *task)
 {
-	return at_thread_get(threads, task);
+	const __u8 *hint = hint_of(task);
+
+	return hint && *hint ? at_thread_get(threads, task) : NULL;
 }
 
 /*
@@ -45,8 +57,11 @@ static __always_inline struct at_thread *thread_of(struct task_struct *task)
 static __always_inline struct at_thread *new_thread(struct at_core *core, struct task_struct *task)
 {
 	struct at_thread *thread = at_thread_make(threads, task);
+	__u8 *hint = hint_of(task);
 
-	if (!thread)
+	if (thread && hint)
+		*hint = 1;
+	else
 		core->tally.lost++;
 	return thread;
 }

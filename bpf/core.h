@@ -48,6 +48,14 @@ struct at_core {
 	struct at_tally tally;
 };
 
+/* A power of two. Thread ids that collide cost a look-up. */
+#define AT_HINTS 65536
+
+/* By thread id: whether a thread of such an id was ever watched. */
+struct at_hints {
+	__u8 watched[AT_HINTS];
+};
+
 /*
  * `last_ns`: a duration passes through memory on its way to its bucket, or a verifier follows each
  * of its bits back to where it comes from.
