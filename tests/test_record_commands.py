@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 
+import jsonschema
 import pytest
 from traces import US, holder, step, trace, wait
 
@@ -14,6 +15,7 @@ from agenttune import __main__, cli, record_commands
 from agenttune.measure.record_file import write_trace
 from agenttune.measure.trace import Thief
 
+TREE = Path(__file__).parent.parent
 HELD = holder("ksoftirqd/3", 9_200 * US, tid=31, softirq_thief=Thief(45, None, "NET_RX"))
 SLOW = step(12_310 * US, [wait(2_300 * US, 11_700 * US, waking_ns=2_400 * US, holder=HELD)])
 USUAL = tuple(step((2_400 + n) * US, id=n) for n in range(1, 101))
@@ -51,6 +53,8 @@ def test_explain_as_json(record: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert run("explain", record, "--step", "70:4711", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["schema"] == "agenttune.explanations/1"
+    schema = json.loads((TREE / "docs/schema/explanations.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(found)
     (only_one,) = found["explanations"]
     assert only_one["culprit"]["cause"] == "ksoftirqd"
     assert sum(each["ns"] for each in only_one["contributors"]) == 12_310 * US
