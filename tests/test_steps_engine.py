@@ -18,7 +18,7 @@ from step_actor import BUDGET_US, DEADLINE_NS, DELAY_S, SLEEP_S, SPIN_S
 
 from agenttune.measure.backend import choose
 from agenttune.measure.filter import Filter
-from agenttune.measure.keeper import SLOWEST, Keeper
+from agenttune.measure.keeper import SLOWEST
 from agenttune.measure.steps_engine import BpfSteps
 from agenttune.measure.steps_layout import STEP_SAMPLE, StepSample
 from agenttune.measure.steps_session import StepsSession
@@ -153,7 +153,9 @@ def test_runnable_time_is_what_the_scheduler_says(played: Played) -> None:
         for each in (Bucket.RUN_QUEUE, Bucket.PREEMPTED, Bucket.THROTTLED, Bucket.WAKE_IPI)
     )
     error_ns = max(MS // 2, runnable_ns // 50)
-    assert runnable_ns >= played.told["least run delay"] - error_ns
+    # A switch that the kernel makes without its tracepoint leaves its wait unseen.
+    seen_ns = runnable_ns + found.ns(Bucket.UNSEEN)
+    assert seen_ns >= played.told["least run delay"] - error_ns
     assert runnable_ns <= played.told["most run delay"] + error_ns
 
 
@@ -321,7 +323,3 @@ def test_a_selected_thread_is_watched_without_a_mark() -> None:
     assert figures.coverage.matched >= 1
     # The first waking finds a thread that was not seen before, the second one ends a wait.
     assert {each.leg: each.histogram.count for each in figures.legs}["wakeup to run"] >= 1
-
-
-def test_a_keeper_of_all_has_no_floor() -> None:
-    assert Keeper(None).floors() == {}
