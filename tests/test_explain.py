@@ -146,10 +146,11 @@ def test_a_kernel_thread_between_is_shown() -> None:
 
 
 def test_a_step_split_by_its_socket_shows_that_chain() -> None:
-    ready = Ready(99, BEGIN_NS + 8 * MS, 2, chain(irq_ns=BEGIN_NS + 7 * MS))
+    done = {"completion": CompletionKind.SOCKET, "subject": 99, "done_ns": BEGIN_NS + 8 * MS}
+    ready = Ready(99, BEGIN_NS + 8 * MS, 2, chain(irq_ns=BEGIN_NS + 7 * MS, **done))
     text = text_of(replace(SLOW, interleaved=True, ready=ready))
     assert "how its socket became ready" in text
-    assert re.search(r"\+8\.000 ms +3  socket 99 is ready", text)
+    assert len(re.findall(r"\+8\.000 ms +3  socket 99 is ready", text)) == 1
     assert "wait 1" not in text
 
 

@@ -151,11 +151,15 @@ def test_waits_that_were_not_kept_are_not_drawn_as_running() -> None:
 
 
 def test_a_step_split_by_its_socket_shows_its_own_chain() -> None:
-    ready = Ready(9, BEGIN_NS + 4 * MS, 1, chain(irq_ns=BEGIN_NS + 3 * MS))
+    ready = Ready(9, BEGIN_NS + 4 * MS, 1, chain(irq_cpu=2, irq_ns=BEGIN_NS + 3 * MS))
     root = drawn(replace(chained(), interleaved=True, ready=ready))
     tips = [each.text or "" for each in root.iter(f"{SVG}title")]
     assert "external 3.00 ms" in tips
     assert "event loop 8.00 ms" in tips
+    found = texts(root)
+    assert "CPU 2" in found
+    assert "CPU 1" not in found, "the interrupt of another step is drawn"
+    assert "on which CPU, with other steps of its thread" in found
 
 
 def test_no_two_buckets_look_alike() -> None:

@@ -95,7 +95,8 @@ def _labels(lane: Sequence[Slice], track: Track, scale: Scale, row_top: float) -
         beside = _longest((f"{each.name} {took}", each.name), free_until - x - width - 10)
         if inside and len(inside) >= len(beside):
             yield text(x + 5, y, inside, _LABEL, fill=_paint(each).ink)
-        elif beside:
+        elif beside and each.look not in (Look.OWN, Look.MIXED):
+            # Beside a turn of its own it would read as one more turn.
             yield text(x + width + 5, y, beside, _LABEL, halo=_GROUND)
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from agenttune.measure.blame import from_interrupt
 from agenttune.measure.culprit import split_by_ready
@@ -151,7 +152,8 @@ def _wait_events(wait: Wait, trace: Trace) -> Iterator[Event]:
 
 def _ready_events(step: Step, ready: Ready, trace: Trace) -> Iterator[Event]:
     yield step.begin_ns, step.cpu, "the step begins"
-    yield from _chain_events(ready.chain, trace)
+    # Its completion is the readiness itself.
+    yield from _chain_events(replace(ready.chain, done_ns=None), trace)
     yield ready.ready_ns, ready.chain.cpu, f"socket {ready.cookie} is ready"
     yield step.end_ns, step.cpu, "the step ends"
 

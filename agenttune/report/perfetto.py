@@ -21,7 +21,7 @@ from agenttune.measure.trace import Bucket, Step, Trace, Wait
 from agenttune.policy.remedy import Remedy
 from agenttune.report.explanation import explain
 from agenttune.report.names import printable, step_name
-from agenttune.report.tracks import Hop, Look, Slice, Track, step_slices, wait_hops
+from agenttune.report.tracks import Hop, Look, Slice, Track, step_flows, step_slices
 
 Event = dict[str, Any]
 
@@ -165,16 +165,15 @@ def _flows(trace: Trace, placed: list[tuple[_Piece, int]]) -> Iterator[Event]:
         if piece.pid == CPUS:
             lanes.setdefault((piece.row, piece.begin_ns), lane)
     flow = 0
-    for step in trace.steps:
-        for wait in step.waits:
-            hops = ((hop, _lane(lanes, hop)) for hop in wait_hops(wait))
-            ends = [(hop, lane) for hop, lane in hops if lane is not None]
-            if len(ends) < 2:
-                continue
-            flow += 1
-            for index, (hop, lane) in enumerate(ends):
-                phase = "s" if index == 0 else "f" if index == len(ends) - 1 else "t"
-                yield _flow_event(phase, flow, lane, hop.ns - trace.begin_ns)
+    for hops in (each for step in trace.steps for each in step_flows(step)):
+        found = ((hop, _lane(lanes, hop)) for hop in hops)
+        ends = [(hop, row) for hop, row in found if row is not None]
+        if len(ends) < 2:
+            continue
+        flow += 1
+        for index, (hop, lane) in enumerate(ends):
+            phase = "s" if index == 0 else "f" if index == len(ends) - 1 else "t"
+            yield _flow_event(phase, flow, lane, hop.ns - trace.begin_ns)
 
 
 def _lane(lanes: dict[tuple[int, int], int], hop: Hop) -> int | None:

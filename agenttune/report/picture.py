@@ -15,7 +15,7 @@ from agenttune.report.names import step_name
 from agenttune.report.palette import MIXED, PAINTS, Paint, hatchings
 from agenttune.report.scale import Scale
 from agenttune.report.svg import INK, document, element, fitted, text, text_width, titled, wrapped
-from agenttune.report.tracks import Hop, Slice, Track, step_slices, wait_hops
+from agenttune.report.tracks import Hop, Slice, Track, step_flows, step_slices, wait_hops
 from agenttune.report.units import duration
 
 WIDTH = 1000.0
@@ -30,11 +30,11 @@ def picture_svg(step: Step, trace: Trace) -> str:
     """The step as one SVG document. Deterministic; the same wherever the record is read."""
     scale = Scale(step.begin_ns, step.end_ns, step.begin_ns, _LEFT, WIDTH - _LEFT - _RIGHT)
     slices = step_slices(step, trace)
-    hops = [wait_hops(wait) for wait in step.waits]
+    flows = step_flows(step)
     parts, top = _head(step, trace)
     panels: tuple[Callable[[float], Drawn], ...] = (
         lambda y: _time_panel(step, scale, y),
-        lambda y: _cpu_panel(slices, hops, scale, y, "on which CPU"),
+        lambda y: _cpu_panel(slices, flows, scale, y, _cpu_title(step)),
         lambda y: _zoom_panel(step, trace, slices, y),
         lambda y: _legend(step, y),
     )
@@ -150,23 +150,37 @@ def _cpu_panel(
     return [*parts, *_axis(scale, bottom)], bottom + 36
 
 
+def _cpu_title(step: Step) -> str:
+    return "on which CPU" + (", with other steps of its thread" if step.interleaved else "")
+
+
 def _zoom_panel(step: Step, trace: Trace, slices: Sequence[Slice], top: float) -> Drawn:
     """The chain of the culprit's wait, or of the longest wait that has one, when it is brief."""
-    wait = _chained_wait(step, trace)
-    if wait is None:
+    flow = _zoomed_flow(step, trace, slices)
+    if not flow:
         return [], top
-    hops = list(wait_hops(wait)[:-1])
-    runnable_ns = runnable_since(wait)
-    span_ns = runnable_ns - hops[0].ns
+    span_ns = flow[-1].end_ns - flow[0].ns
     if span_ns > _ZOOM_BELOW * step.duration_ns:
         return [], top
     margin_ns = max(span_ns // 3, 1_000)
-    begin_ns, end_ns = hops[0].ns - margin_ns // 2, min(runnable_ns + margin_ns, step.end_ns)
-    if any(each.begin_ns == runnable_ns and each.track is Track.TASK for each in slices):
-        hops.append(Hop(Track.TASK, wait.queue_cpu, runnable_ns, runnable_ns))
+    begin_ns, end_ns = flow[0].ns - margin_ns // 2, min(flow[-1].end_ns + margin_ns, step.end_ns)
     scale = Scale(begin_ns, end_ns, step.begin_ns, _LEFT, WIDTH - _LEFT - _RIGHT)
-    title = f"the chain that woke it, {duration(end_ns - begin_ns)} of the same time enlarged"
-    return _cpu_panel(slices, [hops], scale, top, title)
+    deed = "made its socket ready" if split_by_ready(step) else "woke it"
+    title = f"the chain that {deed}, {duration(end_ns - begin_ns)} of the same time enlarged"
+    return _cpu_panel(slices, [flow], scale, top, title)
+
+
+def _zoomed_flow(step: Step, trace: Trace, slices: Sequence[Slice]) -> tuple[Hop, ...]:
+    """Up to where the thread is runnable; its switch-in may be far away."""
+    if split_by_ready(step):
+        return step_flows(step)[0]
+    wait = _chained_wait(step, trace)
+    if wait is None:
+        return ()
+    flow, runnable_ns = wait_hops(wait)[:-1], runnable_since(wait)
+    if any(each.begin_ns == runnable_ns and each.track is Track.TASK for each in slices):
+        flow = (*flow, Hop(Track.TASK, wait.queue_cpu, runnable_ns, runnable_ns))
+    return flow
 
 
 def _chained_wait(step: Step, trace: Trace) -> Wait | None:
@@ -207,6 +221,6 @@ def _notes(step: Step) -> Iterator[str]:
     stolen_ns = step.ns(Bucket.STOLEN_HARDIRQ) + step.ns(Bucket.STOLEN_SOFTIRQ)
     if stolen_ns:
         yield f"stolen time ({duration(stolen_ns)}) lies somewhere in what it ran"
-    if step.nr_waits > len(step.waits):
+    if step.nr_waits > len(step.waits) and not split_by_ready(step):
         others = step.nr_waits - len(step.waits)
         yield f"{others} shorter waits lie somewhere within 'run, waits': only the longest are kept"

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from agenttune.measure.culprit import split_by_ready
 from agenttune.measure.legs import RUNNABLE, wait_legs
 from agenttune.measure.trace import Bucket, Chain, Step, Trace, Wait
 from agenttune.report.names import conduit, printable, raised, source, task
@@ -56,24 +57,46 @@ class Hop:
 
 
 def step_slices(step: Step, trace: Trace) -> tuple[Slice, ...]:
-    """What a step's kept waits tell of the CPUs, and when its thread ran; none of them empty."""
+    """What a step tells of the CPUs, and when its thread ran; none of them empty.
+
+    Of a step that its own socket tells apart, the interrupts are those of that socket.
+    """
     found = [*_running(step)]
     for wait in step.waits:
-        found += _interrupts(wait, trace)
         found += _held(wait)
+    for chain, end_ns in _chains(step):
+        found += _interrupts(chain, end_ns, trace)
     return tuple(each for each in found if each.end_ns > each.begin_ns)
+
+
+def step_flows(step: Step) -> tuple[tuple[Hop, ...], ...]:
+    """Each chain that the step tells of, to the switch-in where it ended a wait."""
+    if step.ready and split_by_ready(step):
+        return (_hops(step.ready.chain, step.ready.ready_ns),)
+    return tuple(wait_hops(wait) for wait in step.waits)
 
 
 def wait_hops(wait: Wait) -> tuple[Hop, ...]:
     """From the interrupt to the switch-in; each but an empty one has its slice in step_slices()."""
-    chain, hops = wait.chain, []
-    if chain and wait.waking_ns is not None:
-        frames = sorted(_frames(chain, wait.waking_ns), key=lambda frame: frame[2])
-        for track, cpu, begin_ns, end_ns in frames:
-            if end_ns > begin_ns:
-                hops.append(Hop(track, cpu, begin_ns, end_ns))
-    hops.append(Hop(Track.TASK, wait.in_cpu, wait.in_ns, wait.in_ns))
-    return tuple(hops)
+    switch_in = Hop(Track.TASK, wait.in_cpu, wait.in_ns, wait.in_ns)
+    if wait.chain is None or wait.waking_ns is None:
+        return (switch_in,)
+    return (*_hops(wait.chain, wait.waking_ns), switch_in)
+
+
+def _hops(chain: Chain, end_ns: int) -> tuple[Hop, ...]:
+    frames = sorted(_frames(chain, end_ns), key=lambda frame: frame[2])
+    return tuple(Hop(*frame) for frame in frames if frame[3] > frame[2])
+
+
+def _chains(step: Step) -> Iterator[tuple[Chain, int]]:
+    """The chains with their ends."""
+    if step.ready and split_by_ready(step):
+        yield step.ready.chain, step.ready.ready_ns
+        return
+    for wait in step.waits:
+        if wait.chain and wait.waking_ns is not None:
+            yield wait.chain, wait.waking_ns
 
 
 def _frames(chain: Chain, waking_ns: int) -> Iterator[tuple[Track, int, int, int]]:
@@ -96,17 +119,14 @@ def softirq_cpu(chain: Chain) -> int | None:
     return chain.irq_cpu if chain.irq_cpu is not None or chain.thread_ns else chain.cpu
 
 
-def _interrupts(wait: Wait, trace: Trace) -> Iterator[Slice]:
-    chain = wait.chain
-    if chain is None or wait.waking_ns is None:
-        return
+def _interrupts(chain: Chain, end_ns: int, trace: Trace) -> Iterator[Slice]:
     names = {
         Track.HARDIRQ: source(chain.irq, chain.arch, trace) or "interrupt without a tracepoint",
         Track.SOFTIRQ: raised(chain.softirq, chain.irq, chain.arch, trace),
         Track.TASK: conduit(chain, trace),
     }
-    for track, cpu, begin_ns, end_ns in _frames(chain, wait.waking_ns):
-        yield Slice(track, cpu, begin_ns, end_ns, names[track], Look.INTERRUPT)
+    for track, cpu, begin_ns, frame_end_ns in _frames(chain, end_ns):
+        yield Slice(track, cpu, begin_ns, frame_end_ns, names[track], Look.INTERRUPT)
 
 
 def _held(wait: Wait) -> Iterator[Slice]:
