@@ -4,6 +4,13 @@
 #define AGENTTUNE_CAUSE_H
 
 #define AT_INLINE static inline __attribute__((always_inline))
+/*
+ * Rarely run, and called from many places: a front-end may define it so that a verifier goes
+ * through it once (a global function, v5.13: e5069b9c23b3; its pointers may be NULL to it).
+ */
+#ifndef AT_ONCE
+#define AT_ONCE AT_INLINE
+#endif
 /* Where a verifier follows a loop worse than its copies. */
 #ifdef __clang__
 #define AT_UNROLL _Pragma("unroll")

@@ -15,6 +15,7 @@
 
 /* A function of its own where that is possible: the verifier then looks at it once. */
 #define AT_SUBPROGRAM static __noinline
+#define AT_ONCE __noinline
 
 /* Sizes of 1 are set before loading, from the machine's CPUs and vectors. */
 #define AT_MAP_OF(type_, name_, entries_, key_, value_)                                            \

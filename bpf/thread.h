@@ -452,18 +452,20 @@ AT_INLINE struct at_wait *at_thread_in(struct at_thread *thread, const struct at
  * It runs, but its switch-in was not seen: some kernels leave out a few switches, most from idle.
  * The waking is known all the same, and the wait ends with what is known of it.
  */
-AT_INLINE void at_thread_resync(struct at_thread *thread, const struct at_cpu *cpu,
-				struct at_stamp now)
+AT_ONCE int at_thread_resync(struct at_thread *thread, const struct at_cpu *cpu, __u64 now_ns)
 {
+	struct at_stamp now = {};
 	struct at_ending ending;
 
-	if (thread->state != AT_BLOCKED)
-		return;
-	ending = at_how_ended(thread, now.now_ns);
+	if (!thread || !cpu || thread->state != AT_BLOCKED)
+		return 0;
+	ending = at_how_ended(thread, now_ns);
 	if (!ending.waking_ns)
-		return;
+		return 0;
 	now.now_ns = ending.wakeup_ns ? ending.wakeup_ns : ending.waking_ns;
+	now.hardirq_ns = cpu->hardirq_ns;
 	at_thread_in(thread, cpu, 0, now);
+	return 1;
 }
 
 /*
@@ -483,7 +485,7 @@ AT_INLINE struct at_stamp at_thread_account(struct at_thread *thread, const stru
 		thread->total_ns[AT_STOLEN_HARDIRQ] += run.hardirq_ns;
 		thread->total_ns[AT_STOLEN_SOFTIRQ] += run.softirq_ns;
 	} else {
-		at_thread_resync(thread, cpu, now);
+		at_thread_resync(thread, cpu, now.now_ns);
 		thread->total_ns[AT_UNSEEN] += now.now_ns - at_thread_reached(thread);
 		thread->state = AT_RUNNING;
 		thread->cpu = cpu->id;
