@@ -97,8 +97,7 @@ def _time_panel(step: Step, scale: Scale, top: float) -> Drawn:
 
 
 def _look(bucket: Bucket, step: Step) -> tuple[Paint, str]:
-    """Between the kept waits lie those that were not kept, nobody knows where."""
-    if bucket is Bucket.RUN and step.nr_waits > len(step.waits) and not split_by_ready(step):
+    if bucket is Bucket.RUN and _is_mixed(step):
         return MIXED, "run, waits"
     return PAINTS[bucket], bucket
 
@@ -194,26 +193,36 @@ def _chained_wait(step: Step, trace: Trace) -> Wait | None:
 
 def _legend(step: Step, top: float) -> Drawn:
     """Every bucket that holds time, with all of it: also what the drawing cannot place."""
-    shares = [(bucket, ns) for bucket, ns in zip(Bucket, step.buckets_ns, strict=True) if ns]
+    whole_ns = step.duration_ns or 1
+    entries = [
+        (PAINTS[bucket], f"{bucket}: {duration(ns)} ({100 * ns / whole_ns:.1f} %)")
+        for bucket, ns in zip(Bucket, step.buckets_ns, strict=True)
+        if ns
+    ]
+    if _is_mixed(step):
+        entries.append((MIXED, "run, waits: it ran, or waited briefly"))
     columns, cell = 3, (WIDTH - 2 * _EDGE) / 3
     parts = [text(_EDGE, top + 14, "where all of its time went", 12, bold=True)]
-    whole_ns = step.duration_ns or 1
-    for index, (bucket, ns) in enumerate(shares):
+    for index, (paint, label) in enumerate(entries):
         row, column = divmod(index, columns)
         x, y = _EDGE + column * cell, top + 26 + 22 * row
         parts.append(
             element(
-                "rect", x=x, y=y, width=18, height=14, rx=2, fill=PAINTS[bucket].fill,
+                "rect", x=x, y=y, width=18, height=14, rx=2, fill=paint.fill,
                 stroke=_QUIET, stroke_width=0.6,
             )
         )  # fmt: skip
-        label = f"{bucket}: {duration(ns)} ({100 * ns / whole_ns:.1f} %)"
         parts.append(text(x + 26, y + 11, fitted(label, cell - 34, 12), 12))
-    bottom = top + 26 + 22 * -(-len(shares) // columns)
+    bottom = top + 26 + 22 * -(-len(entries) // columns)
     for note in _notes(step):
         bottom += 16
         parts.append(text(_EDGE, bottom, note, 11, fill=_QUIET))
     return parts, bottom + 12
+
+
+def _is_mixed(step: Step) -> bool:
+    """Between the kept waits lie those that were not kept, nobody knows where."""
+    return step.nr_waits > len(step.waits) and not split_by_ready(step)
 
 
 def _notes(step: Step) -> Iterator[str]:
@@ -221,6 +230,6 @@ def _notes(step: Step) -> Iterator[str]:
     stolen_ns = step.ns(Bucket.STOLEN_HARDIRQ) + step.ns(Bucket.STOLEN_SOFTIRQ)
     if stolen_ns:
         yield f"stolen time ({duration(stolen_ns)}) lies somewhere in what it ran"
-    if step.nr_waits > len(step.waits) and not split_by_ready(step):
+    if _is_mixed(step):
         others = step.nr_waits - len(step.waits)
         yield f"{others} shorter waits lie somewhere within 'run, waits': only the longest are kept"
