@@ -167,7 +167,7 @@ static __always_inline void enter_cpu(struct at_core *core, struct task_struct *
 	struct at_thread *thread = thread_of(next);
 	struct at_core *queue;
 	struct at_wait *slot;
-	__u32 zero = 0;
+	__u32 zero = 0, coalesced;
 
 	if (!thread)
 		return;
@@ -180,7 +180,9 @@ static __always_inline void enter_cpu(struct at_core *core, struct task_struct *
 		if (thread->open_steps && now.now_ns - thread->out_ns >= WAIT_FLOOR_NS)
 			note_object(thread, next);
 	}
+	coalesced = thread->counts.coalesced;
 	slot = at_thread_in(thread, &core->frames, WAIT_FLOOR_NS, now);
+	core->tally.coalesced += thread->counts.coalesced - coalesced;
 	if (!slot)
 		return;
 	queue = at_lookup_percpu(cores, &zero, slot->queue_cpu);
