@@ -136,6 +136,13 @@ AT_PROGRAM(sk_data_ready, sk_data_ready)
 	return 0;
 }
 
+/* What sk->sk_data_ready mostly is; its tracepoint came with v6.3 (40e0b0908142). */
+AT_KPROBE(socket_readable, sock_def_readable)
+{
+	socket_ready(AT_ARG(AT_REGISTER_DI, const struct sock *));
+	return 0;
+}
+
 AT_PROGRAM(block_rq_complete, block_rq_complete)
 {
 	request_done(AT_ARG(0, struct request *), AT_ARG(2, __u32));

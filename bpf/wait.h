@@ -133,7 +133,8 @@ AT_INLINE __u64 at_likeness(const struct at_chain *chain, __u32 flags, __u32 obj
 
 /*
  * Blocked time from `out_ns` to `end`, the waking, split at the chain: each point of the chain
- * begins a leg that lasts to the next point. The parts sum to the blocked time exactly.
+ * begins a leg that lasts to the next point. The parts sum to the blocked time exactly. Unrolled:
+ * verifiers until v6.1 refuse some loops that clang makes of these ("back-edge").
  */
 AT_INLINE void at_split_blocked(const struct at_cause *cause, __u64 out_ns, __u64 end,
 				__u64 *buckets)
@@ -145,12 +146,15 @@ AT_INLINE void at_split_blocked(const struct at_cause *cause, __u64 out_ns, __u6
 	points[1] = at_point(cause->raise_ns, end);
 	points[2] = at_point(cause->entry_ns, end);
 	points[3] = at_point(cause->thread_ns, end);
+#pragma unroll
 	for (index = 0; index < AT_LEGS; index++)
 		first = at_lesser(first, points[index]);
 	buckets[AT_EXTERNAL] += at_overlap(out_ns, end, out_ns, first);
+#pragma unroll
 	for (index = 0; index < AT_LEGS; index++) {
 		__u64 next = end;
 
+#pragma unroll
 		for (other = 0; other < AT_LEGS; other++)
 			next = at_lesser(next, at_point_after(points[index], points[other],
 							      other > index, end));

@@ -3,24 +3,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from agenttune.measure.backend import Kernel
 from agenttune.measure.measurement import Missing
 from agenttune.measure.probes import PROBES, Hooks, Probe, hooks
 
-# A mark is a prctl() that is refused. Since v6.14 it has a tracepoint; before, the call is hooked.
-MARK_TRACEPOINT = "task_prctl_unknown"
-MARK_FUNCTION = "__x64_sys_prctl"
 FAULT_FUNCTION = "handle_mm_fault"
 
-_NO_MARKS = "no step is seen: only the completions of the selected threads are"
+# What is hooked before the tracepoint came: v6.14 (a mark is a prctl() that is refused), v6.3.
+_OLDER = {"task_prctl_unknown": "__x64_sys_prctl", "sk_data_ready": "sock_def_readable"}
+_FUNCTIONS = {FAULT_FUNCTION, *_OLDER.values()}
 
 _STEPS = (
     *(
         probe
         for probe in PROBES
         if probe.tracepoints[0] == "softirq_raise" or probe.tracepoints[0].endswith("_entry")
+    ),
+    Probe(
+        ("task_prctl_unknown",),
+        "no step is seen: only the completions of the selected threads are",
     ),
     Probe(("sched_waking",), "what ends a wait is not seen: blocked time counts as unseen"),
     Probe(("sched_wakeup",), "no time from waking to wakeup; it counts to the run queue"),
@@ -48,13 +49,17 @@ def choose(kernel: Kernel, syscalls: bool, faults: bool) -> Hooks:
     that lets BPF hook no function refuses to load that.
     """
     table = _STEPS + (_SYSCALLS if syscalls else ()) + (_FAULTS if faults else ())
-    exact = kernel.percpu_symbols_resolve()
-    chosen = hooks(
-        table, lambda name: name == FAULT_FUNCTION or kernel.has_tracepoint(name), exact, True
+    return hooks(
+        (_hookable(each, kernel) for each in table),
+        lambda name: name in _FUNCTIONS or kernel.has_tracepoint(name),
+        kernel.percpu_symbols_resolve(),
+        seeded=True,
     )
-    mark = MARK_TRACEPOINT if kernel.has_tracepoint(MARK_TRACEPOINT) else MARK_FUNCTION
-    return replace(
-        chosen,
-        probes=(*chosen.probes, Probe((mark,), _NO_MARKS)),
-        tracepoints=chosen.tracepoints | {mark},
-    )
+
+
+def _hookable(probe: Probe, kernel: Kernel) -> Probe:
+    """The function that older kernels have in the tracepoint's place, if there is one."""
+    (name, *_) = probe.tracepoints
+    if name in _OLDER and not kernel.has_tracepoint(name):
+        return Probe((_OLDER[name],), probe.consequence)
+    return probe
