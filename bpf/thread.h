@@ -73,7 +73,7 @@ struct at_thread {
 	__u32 open_steps;
 	__u8 mode_before; /* the fault that runs now */
 	__u8 resuming; /* a blocked wait ended; not back in user space yet */
-	__u16 pad;
+	__u16 slot; /* see at_slot() */
 	struct at_counts counts;
 	struct at_majority stolen_softirq;
 	struct at_majority stolen_hardirq;
