@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -27,7 +28,7 @@ STRAY, UNFINISHED = 300, 301
 # Of the child that FORK's step forks.
 CHILDS_OWN = 302
 
-SLEEP_S, SPIN_S, DELAY_S, COMPETE_S, ROUNDS = 0.02, 0.02, 0.01, 0.1, 50
+SLEEP_S, SPIN_S, DELAY_S, COMPETE_S, ROUNDS = 0.02, 0.02, 0.01, 0.1, 500
 DEADLINE_NS, BUDGET_US = 123_456_789, 500
 LONG_NAME = "a name that is too long to keep"
 
@@ -108,11 +109,21 @@ def ping_pong() -> None:
 
     globals()["answer"] = answer
     told["pipe partner"] = partner("answer")
+    before = switches()
     with step(PIPE, "pipe"):
+        after_begin = switches()
         for _ in range(ROUNDS):
             os.write(there[1], b"x")
             os.read(back[0], 1)
+        told["least switches"] = switches() - after_begin
+    told["most switches"] = switches() - before
     os.waitpid(told["pipe partner"], 0)
+
+
+def switches() -> int:
+    """How often the thread left its CPU."""
+    status = Path("/proc/thread-self/status").read_text()
+    return sum(int(line.split()[1]) for line in status.splitlines() if "ctxt_switches" in line)
 
 
 def run_delay_ns() -> int:
@@ -125,7 +136,7 @@ def compete() -> None:
 
     def hog() -> None:
         os.sched_setaffinity(0, cpu)
-        spin(2 * COMPETE_S)
+        spin(60)
 
     globals()["hog"] = hog
     told["hog"] = partner("hog")
@@ -136,6 +147,7 @@ def compete() -> None:
         spin(COMPETE_S)
         told["least run delay"] = run_delay_ns() - after_begin_ns
     told["most run delay"] = run_delay_ns() - before_ns
+    os.kill(told["hog"], signal.SIGKILL)
     os.waitpid(told["hog"], 0)
 
 
