@@ -14,7 +14,11 @@ from pathlib import Path
 from . import cross, loop, matrix, tables
 from .kinds import NAMES
 from .score import Verdict, rows, unconserved
+from .subject import COMM
 from .window import window
+
+# What wakes often, after waits of all lengths.
+CROSS_KINDS = ("hog", "peer", "futex", "timer", "pipe")
 
 
 def parse() -> argparse.Namespace:
@@ -24,6 +28,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--loop", type=int, default=200, metavar="N", help="steps of each worker")
+    parser.add_argument("--no-cross", action="store_true", help="leave perf sched out")
     parser.add_argument("--results", type=Path, metavar="FILE", help="append the tables here")
     parser.add_argument("--wrong", action="store_true", help="print each wrong attribution")
     return parser.parse_args()
@@ -51,6 +56,12 @@ def matrix_text(found: matrix.Outcome) -> str:
     return "\n\n".join(parts)
 
 
+def cross_text(repeat: int, seed: int, engine: str) -> str:
+    switches = cross.Switches()
+    found = matrix.measure(CROSS_KINDS, repeat, seed, engine, beside=cross.perf_sched(switches))
+    return tables.cross_table(cross.against_perf(switches, COMM, found.trace))
+
+
 def loop_text(steps: int, seed: int, engine: str) -> str:
     with tempfile.TemporaryDirectory() as name:
         with window(Path(name), f"comm:{loop.COMM}", engine) as followed:
@@ -68,6 +79,8 @@ def main() -> None:
         texts.append(matrix_text(found))
     if args.loop:
         texts.append(f"Asyncio: {loop_text(args.loop, args.seed, args.engine)}")
+    if not args.no_cross:
+        texts.append(cross_text(args.repeat, args.seed, args.engine))
     text = "\n\n".join(texts)
     print(text)
     if args.results:

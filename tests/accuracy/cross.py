@@ -10,6 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +28,12 @@ ON_CPU = (
     Bucket.STOLEN_SOFTIRQ,
 )
 QUANTILES = (0.5, 0.95, 0.99)
-# 'time [cpu] comm[tid] wait delay run', the times in ms.
+SWITCHES = "switch-ins after a wait"
+# perf stamps a switch before or after agenttune does; both round.
+NEAR_NS = 20_000
+# 'time [cpu] comm[tid] wait delay run': the turn's end in s, the others in ms.
 _TIMEHIST = re.compile(
-    r"\s+[\d.]+ \[\d+\]\s+(\S.*?)\[\d+(?:/\d+)?\]\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)"
+    r"\s+([\d.]+) \[\d+\]\s+(\S.*?)\[\d+(?:/\d+)?\]\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)"
 )
 
 
@@ -70,22 +74,26 @@ def _sums(what: str, witness: str, pairs: list[tuple[int, int]]) -> Comparison:
     return Comparison(what, witness, ours, theirs, len(pairs))
 
 
+class Switches(list[tuple[int, str, int]]):
+    """Each switch-in: when, the task's comm, its delay since the waking or 0; ns."""
+
+
 @contextlib.contextmanager
-def perf_sched() -> Iterator[list[tuple[str, int]]]:
-    """Yields a list that leaving fills with each switch-in's comm and delay since waking, in ns."""
+def perf_sched(switches: Switches) -> Iterator[None]:
+    """Leaving fills `switches` with what perf saw meanwhile."""
     assert shutil.which("perf"), "this needs perf (Debian: linux-perf)"
-    delays: list[tuple[str, int]] = []
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "perf.data"
-        record = ["perf", "sched", "record", "-m", "4M", "-o", str(data)]
+        record = ["perf", "sched", "record", "-k", "CLOCK_MONOTONIC"]
+        record += ["-m", "4M", "-o", str(data)]
         with subprocess.Popen(record, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as perf:
             try:
                 _await_file(data)
-                yield delays
+                yield
             finally:
                 perf.send_signal(signal.SIGINT)
                 perf.communicate(timeout=60)
-        delays.extend(_timehist(data))
+        switches.extend(_timehist(data))
 
 
 def _await_file(path: Path) -> None:
@@ -94,27 +102,52 @@ def _await_file(path: Path) -> None:
     while not (path.exists() and path.stat().st_size):
         assert time.monotonic() < deadline, "perf sched record does not start"
         time.sleep(0.05)
-    time.sleep(0.5)
+    time.sleep(1)
 
 
-def _timehist(data: Path) -> Iterator[tuple[str, int]]:
+def _timehist(data: Path) -> Iterator[tuple[int, str, int]]:
     shown = subprocess.run(
         ["perf", "sched", "timehist", "-i", str(data)], capture_output=True, text=True, check=True
     )
     for line in shown.stdout.splitlines():
         if found := _TIMEHIST.match(line):
-            yield found[1], round(float(found[3]) * 1e6)
+            delay_ns, run_ns = (round(float(word) * 1e6) for word in found.group(4, 5))
+            yield round(float(found[1]) * 1e9) - run_ns, found[2], delay_ns
 
 
-def against_perf(delays: Iterable[tuple[str, int]], comm: str, trace: Trace) -> list[Comparison]:
-    """Count and quantiles of waking → running. perf shows whole us, and 0 where none woke."""
-    theirs = sorted(ns for name, ns in delays if name == comm and ns > 0)
-    leg = next(leg.histogram for leg in trace.legs if leg.leg == "wakeup to run")
-    found = [Comparison("wakings", "perf sched", leg.count, len(theirs), len(theirs))]
-    for q in QUANTILES:
-        ours = leg.quantile(q)
-        rank = min(len(theirs) - 1, int(q * len(theirs)))
-        if ours is not None and theirs:
-            what = f"waking to running, p{100 * q:g}"
-            found.append(Comparison(what, "perf sched", ours.value, theirs[rank], leg.count))
+def against_perf(switches: Switches, comm: str, trace: Trace) -> list[Comparison]:
+    """Switch-ins and quantiles of waking → running within the steps of `comm`.
+
+    Only steps that perf was there for. It shows whole us, and 0 where it saw no waking: the
+    quantiles are of the switch-ins whose waking both saw.
+    """
+    assert switches, "perf sched saw no switch"
+    first, last = min(switches)[0], max(switches)[0]
+    mine = sorted((when, delay_ns) for when, name, delay_ns in switches if name == comm)
+    waits = [
+        wait
+        for step in trace.steps
+        if step.comm == comm and first < step.begin_ns and step.end_ns < last
+        for wait in step.waits
+        if wait.waking_ns
+    ]
+    pairs = [
+        (wait.in_ns - (wait.waking_ns or 0), delay_ns)
+        for wait in waits
+        if (delay_ns := _delay_at(mine, wait.in_ns)) is not None
+    ]
+    both = [pair for pair in pairs if pair[1]]
+    found = [Comparison(SWITCHES, "perf sched", len(waits), len(pairs), len(waits))]
+    for q in QUANTILES if both else ():
+        values = [sorted(pair[side] for pair in both) for side in (0, 1)]
+        at_q = [side[min(len(both) - 1, int(q * len(both)))] for side in values]
+        found.append(Comparison(f"waking to running, p{100 * q:g}", "perf sched", *at_q, len(both)))
     return found
+
+
+def _delay_at(mine: list[tuple[int, int]], when_ns: int) -> int | None:
+    """The delay that perf gives for the switch-in at that time; None: it has none there."""
+    index = bisect_left(mine, (when_ns - NEAR_NS, 0))
+    if index < len(mine) and mine[index][0] <= when_ns + NEAR_NS:
+        return mine[index][1]
+    return None

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from .subject import COMM, Turn, compile_subject, run, setting, sizes
 from .window import window
 
 # Injections are this much larger on an emulated machine, whose every hand-over is slower.
-SLOW_SCALE = 3
+SLOW_SCALE = 5
 GUEST_FACTS = Path("/run/agenttune-guest")
 
 
@@ -34,14 +35,23 @@ def is_slow() -> bool:
     return GUEST_FACTS.exists() and "accelerator=kvm" not in GUEST_FACTS.read_text()
 
 
-def measure(kinds: Iterable[str], count: int, seed: int, engine: str = "auto") -> Outcome:
-    """`count` injections of each kind, and the steps between that are left alone."""
+def measure(
+    kinds: Iterable[str],
+    count: int,
+    seed: int,
+    engine: str = "auto",
+    beside: AbstractContextManager[object] | None = None,
+) -> Outcome:
+    """`count` injections of each kind, and the steps between that are left alone.
+
+    `beside` is entered within the window, around all of them.
+    """
     slow = is_slow()
     turns: list[Turn] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         where = setting(compile_subject(folder), slow)
-        with window(folder, f"comm:{COMM}", engine) as followed:
+        with window(folder, f"comm:{COMM}", engine) as followed, beside or nullcontext():
             for kind in map(kind_of, kinds):
                 wanted = sizes(kind, count, seed, SLOW_SCALE if slow else 1)
                 turns += run(where, kind, wanted, len(turns) + 1)

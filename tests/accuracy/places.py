@@ -15,7 +15,8 @@ from pathlib import Path
 FILE_BYTES = 128 << 20
 # One delay per request, as a slow disk has it.
 DISK_DELAY_NS = 3_000_000
-_NULLB = Path("/sys/kernel/config/nullb/at-accuracy")
+_CONFIG = Path("/sys/kernel/config")
+_NULLB = _CONFIG / "nullb/at-accuracy"
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -45,6 +46,9 @@ def null_disk(_cpu: int) -> Iterator[str]:
     """
     loaded = Path("/sys/module/null_blk").exists()
     subprocess.run(["modprobe", "null_blk", "nr_devices=0"], check=True)
+    mounted = _NULLB.parent.exists()
+    if not mounted:
+        subprocess.run(["mount", "-t", "configfs", "configfs", _CONFIG], check=True)
     try:
         _NULLB.mkdir()
         try:
@@ -59,6 +63,8 @@ def null_disk(_cpu: int) -> Iterator[str]:
         finally:
             _NULLB.rmdir()
     finally:
+        if not mounted:
+            subprocess.run(["umount", _CONFIG], check=True)
         if not loaded:
             subprocess.run(["modprobe", "-r", "null_blk"], check=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from .cross import Comparison
+from .cross import SWITCHES, Comparison
 from .kinds import KINDS, NAMES, QUIET
 from .loop import LoopScore
 from .score import Row, Verdict, confusion
@@ -60,7 +60,7 @@ def cross_table(found: Sequence[Comparison]) -> str:
 
 
 def _figures(found: Comparison) -> list[str]:
-    if found.what == "wakings":
+    if found.what == SWITCHES:
         return [f"{found.ours:.0f}", f"{found.theirs:.0f}"]
     return [f"{value / 1e3:.1f} us" for value in (found.ours, found.theirs)]
 

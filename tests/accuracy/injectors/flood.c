@@ -121,7 +121,8 @@ static void take_burst(struct scene *scene, struct turn *turn)
 	struct line *line = &scene->lines[0];
 
 	order(line, 0, turn->at_ns);
-	turn->gap_ns = spin_while(&line->done, line->order, scene->lead_ns / 2, 100 * NS_PER_MS);
+	turn->gap_ns = spin_while(&line->done, line->order, 50 * NS_PER_US + scene->lead_ns / 25,
+				  100 * NS_PER_MS);
 }
 
 static void after_burst(struct scene *scene, struct turn *turn)

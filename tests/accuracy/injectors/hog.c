@@ -3,7 +3,12 @@
 #include "scene.h"
 
 #define PRIORITY 50
-#define EDGE_NS (40 * NS_PER_US)
+
+/* The hog has the CPU for this long when the subject wakes. */
+static uint64_t edge_ns(const struct scene *scene)
+{
+	return scene->lead_ns / 10;
+}
 
 static void hold_cpu(struct scene *scene, struct line *line)
 {
@@ -30,15 +35,14 @@ static void before(struct scene *scene, struct turn *turn)
 
 static void wake_late(struct scene *scene, struct turn *turn)
 {
-	(void)scene;
 	turn->late = now_ns() >= turn->at_ns;
-	sleep_until(turn->at_ns + EDGE_NS);
+	sleep_until(turn->at_ns + edge_ns(scene));
 }
 
 static void after_hog(struct scene *scene, struct turn *turn)
 {
 	await(&scene->lines[0]);
-	turn->truth_ns = scene->lines[0].end_ns - turn->at_ns - EDGE_NS;
+	turn->truth_ns = scene->lines[0].end_ns - turn->at_ns - edge_ns(scene);
 }
 
 const struct kind hog = { "hog", 0, start, before, wake_late, after_hog };
@@ -89,7 +93,7 @@ static void after_migrate(struct scene *scene, struct turn *turn)
 	await(&scene->lines[0]);
 	await(&scene->lines[1]);
 	turn->late |= scene->lines[1].end_ns >= scene->lines[0].end_ns;
-	turn->truth_ns = scene->lines[1].end_ns - turn->at_ns - EDGE_NS;
+	turn->truth_ns = scene->lines[1].end_ns - turn->at_ns - edge_ns(scene);
 	pin(0, scene->cpu);
 }
 

@@ -139,11 +139,12 @@ int main(int argc, char **argv)
 	while (count < sizeof(turns) / sizeof(*turns) &&
 	       fscanf(plan, "%" SCNu64 " %" SCNu64, &turns[count].id, &turns[count].size_ns) == 2)
 		count++;
-	name_self("at-subject");
 	prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
 	pin(0, scene.cpu);
 	rise(kind);
 	kind->start(&scene);
+	/* Not before: the injectors are no agents. */
+	name_self("at-subject");
 	for (size_t index = 0; index < count; index++) {
 		sleep_for(scene.lead_ns);
 		take(kind, &scene, &turns[index], schedstat);

@@ -7,6 +7,7 @@
 
 #define TIMERS 19000
 #define GUESS_NS 100
+#define GAP_NS (100 * NS_PER_US)
 
 static int timers[TIMERS];
 
@@ -58,7 +59,8 @@ static void before(struct scene *scene, struct turn *turn)
 static void during(struct scene *scene, struct turn *turn)
 {
 	turn->late = now_ns() >= turn->at_ns;
-	turn->gap_ns = spin_until(turn->at_ns + scene->lead_ns / 4);
+	while (turn->gap_ns < GAP_NS && now_ns() < turn->at_ns + scene->lead_ns)
+		turn->gap_ns = spin_until(now_ns() + 20 * NS_PER_US);
 }
 
 static void after(struct scene *scene, struct turn *turn)
