@@ -100,7 +100,7 @@ AT_PROGRAM(sched_process_exit, sched_process_exit)
 	return 0;
 }
 
-/* Since v6.14 (57fbad15c2ee). */
+/* Since v6.13 (57fbad15c2ee). */
 AT_PROGRAM(task_prctl_unknown, task_prctl_unknown)
 {
 	struct at_mark mark = { AT_ARG(1, __u64), AT_ARG(2, __u64), AT_ARG(3, __u64),

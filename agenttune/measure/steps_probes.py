@@ -9,7 +9,7 @@ from agenttune.measure.probes import PROBES, Hooks, Probe, hooks
 
 FAULT_FUNCTION = "handle_mm_fault"
 
-# What is hooked before the tracepoint came: v6.14 (a mark is a prctl() that is refused), v6.3.
+# What is hooked before the tracepoint came: v6.13 (a mark is a prctl() that is refused), v6.3.
 _OLDER = {"task_prctl_unknown": "__x64_sys_prctl", "sk_data_ready": "sock_def_readable"}
 _FUNCTIONS = {FAULT_FUNCTION, *_OLDER.values()}
 
