@@ -37,6 +37,38 @@ static __always_inline struct at_thread *watched(struct at_core *core, struct ta
 	return thread || !is_agent(task) ? thread : new_thread(core, task);
 }
 
+/* The task below any interrupt, and the chain that a kernel thread carries on. */
+static __always_inline void set_task(struct at_core *core, struct task_struct *task)
+{
+	const struct at_cause *cause = NULL;
+	__u32 tid = AT_READ(task, task_struct, pid), flags = 0;
+
+	if (tid && AT_READ(task, task_struct, flags) & AT_PF_KTHREAD) {
+		flags = AT_TASK_KTHREAD;
+		if (is_ksoftirqd(task))
+			flags |= AT_TASK_KSOFTIRQD;
+		else
+			cause = at_thread_get(conduits, task);
+	}
+	at_task(&core->frames, tid, flags, cause);
+}
+
+/* A switch that the kernel made without its tracepoint: another task runs than was seen to. */
+static __always_inline void correct_task(struct at_core *core, __u64 now_ns)
+{
+	struct task_struct *task = at_current();
+	__u32 tid = AT_READ(task, task_struct, pid);
+	struct at_comm comm;
+
+	if (tid == core->frames.task.tid)
+		return;
+	core->tally.missed_switches += core->history.turns != 0;
+	core->frames.id = bpf_get_smp_processor_id();
+	comm = comm_of(task);
+	at_history_switch(&core->history, tid, comm.words, now_ns);
+	set_task(core, task);
+}
+
 /* `exact`: see in_hardirq(). */
 static __always_inline void begin_waking(struct task_struct *task, bool exact)
 {
@@ -55,6 +87,7 @@ static __always_inline void begin_waking(struct task_struct *task, bool exact)
 	if (!thread && !is_kthread)
 		return;
 	now_ns = bpf_ktime_get_ns();
+	correct_task(core, now_ns);
 	if (is_kthread)
 		hand_on(core, task, now_ns);
 	if (!thread)
@@ -188,22 +221,6 @@ static __always_inline void enter_cpu(struct at_core *core, struct task_struct *
 	queue = at_lookup_percpu(cores, &zero, slot->queue_cpu);
 	if (queue)
 		at_wait_holder(slot, &queue->history);
-}
-
-/* The task below any interrupt, and the chain that a kernel thread carries on. */
-static __always_inline void set_task(struct at_core *core, struct task_struct *task)
-{
-	const struct at_cause *cause = NULL;
-	__u32 tid = AT_READ(task, task_struct, pid), flags = 0;
-
-	if (tid && AT_READ(task, task_struct, flags) & AT_PF_KTHREAD) {
-		flags = AT_TASK_KTHREAD;
-		if (is_ksoftirqd(task))
-			flags |= AT_TASK_KSOFTIRQD;
-		else
-			cause = at_thread_get(conduits, task);
-	}
-	at_task(&core->frames, tid, flags, cause);
 }
 
 static __always_inline void switch_threads(struct task_struct *prev, struct task_struct *next,
