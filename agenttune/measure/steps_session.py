@@ -23,14 +23,14 @@ from agenttune.measure.steps_engine import BpfSteps
 from agenttune.measure.trace import Trace
 
 # The ring holds what comes in this time several times over; see steps_engine.
-_TAKE_S = 0.1
+_TAKE_S = 0.05
 
 
 class StepsSession:
     """Probes attached from entry to exit; the window opens at entry and closes once.
 
     Threads that mark steps are watched from their first mark, those selected from the start. Call
-    `take()` about every 0.1 s. `keep_all` keeps each step's record, else the slowest of each kind.
+    `take()` about every 0.05 s. `keep_all` keeps each step's record, else the slowest of each kind.
     Entry raises HostError and InputError.
     """
 
@@ -116,7 +116,7 @@ def record(
     syscalls: bool = False,
     keep_all: bool = False,
 ) -> Trace:
-    """Record for so long, or until `stop` says so; it is asked ten times a second.
+    """Record for so long, or until `stop` says so; it is asked twenty times a second.
 
     Raises HostError and InputError as StepsSession does.
     """
