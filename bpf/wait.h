@@ -146,15 +146,15 @@ AT_INLINE void at_split_blocked(const struct at_cause *cause, __u64 out_ns, __u6
 	points[1] = at_point(cause->raise_ns, end);
 	points[2] = at_point(cause->entry_ns, end);
 	points[3] = at_point(cause->thread_ns, end);
-#pragma unroll
+	AT_UNROLL
 	for (index = 0; index < AT_LEGS; index++)
 		first = at_lesser(first, points[index]);
 	buckets[AT_EXTERNAL] += at_overlap(out_ns, end, out_ns, first);
-#pragma unroll
+	AT_UNROLL
 	for (index = 0; index < AT_LEGS; index++) {
 		__u64 next = end;
 
-#pragma unroll
+		AT_UNROLL
 		for (other = 0; other < AT_LEGS; other++)
 			next = at_lesser(next, at_point_after(points[index], points[other],
 							      other > index, end));
