@@ -134,7 +134,7 @@ AT_INLINE __u64 at_likeness(const struct at_chain *chain, __u32 flags, __u32 obj
 /*
  * Blocked time from `out_ns` to `end`, the waking, split at the chain: each point of the chain
  * begins a leg that lasts to the next point. The parts sum to the blocked time exactly. Unrolled:
- * verifiers until v6.1 refuse some loops that clang makes of these ("back-edge").
+ * v6.1's verifier refuses some loops that clang makes of these ("back-edge", check_cfg()).
  */
 AT_INLINE void at_split_blocked(const struct at_cause *cause, __u64 out_ns, __u64 end,
 				__u64 *buckets)
