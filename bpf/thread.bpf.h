@@ -107,7 +107,7 @@ static __always_inline void end_waking(struct task_struct *task)
 	struct at_core *target;
 	__u32 zero = 0, cpu;
 
-	if (!thread || !thread->wake.waking_ns || thread->wake.wakeup_ns)
+	if (!thread || !at_wakeup_matters(thread))
 		return;
 	cpu = AT_READ_IN(task, task_struct, thread_info, thread_info, cpu);
 	target = at_lookup_percpu(cores, &zero, cpu);

@@ -170,14 +170,35 @@ AT_INLINE int at_thread_waking(struct at_thread *thread, const struct at_cpu *cp
 	return 1;
 }
 
-/* sched_wakeup: queued on `target`'s CPU. The target's times may be read from another CPU. */
+/* Whether a wakeup tells something: its waking was seen, or a blocked thread's was missed. */
+AT_INLINE int at_wakeup_matters(const struct at_thread *thread)
+{
+	if (!thread->wake.waking_ns)
+		return thread->state == AT_BLOCKED;
+	return !thread->wake.wakeup_ns;
+}
+
+/*
+ * sched_wakeup: queued on `target`'s CPU. The target's times may be read from another CPU. A waking
+ * that was missed cannot be later than its wakeup; who it was is not known.
+ */
 AT_INLINE void at_thread_wakeup(struct at_thread *thread, const struct at_cpu *target,
 				int throttled, __u64 now_ns)
 {
 	struct at_wake *wake = &thread->wake;
 
-	if (!wake->waking_ns || wake->wakeup_ns)
+	if (!at_wakeup_matters(thread))
 		return;
+	if (!wake->waking_ns) {
+		struct at_chain unknown = {};
+
+		wake->chain = unknown;
+		wake->waker = 0;
+		wake->waker_comm[0] = 0;
+		wake->waker_comm[1] = 0;
+		wake->waker_cpu = target->id;
+		wake->waking_ns = now_ns;
+	}
 	wake->cpu = target->id;
 	at_interrupts_now(target, now_ns, &wake->hardirq_ns, &wake->softirq_ns);
 	wake->throttled = throttled;

@@ -105,6 +105,14 @@ def test_an_unseen_waking_is_said_to_be_unseen(replayer: Path) -> None:
     assert told.waits[0][26] == 0, "nobody held the CPU of a thread that may not have been runnable"
 
 
+def test_a_missed_waking_was_not_later_than_its_wakeup(replayer: Path) -> None:
+    told = step(replayer, OUT, QUEUED, BACK)
+    assert buckets(told) == {RUN: 2000, EXTERNAL: 3500, RUN_QUEUE: 2500}
+    assert flags(told) == BLOCKED
+    assert told.waits[0][10] == 0, "who woke it is not known"
+    assert told.step[10] == 1, "and it is counted"
+
+
 def test_an_unseen_wakeup_makes_its_leg_part_of_the_run_queue(replayer: Path) -> None:
     told = step(replayer, OUT, WOKEN, BACK)
     assert buckets(told) == {RUN: 2000, EXTERNAL: 3000, RUN_QUEUE: 3000}

@@ -74,6 +74,8 @@ def wait(found: raw.BpfWait) -> Wait:
     blocked = bool(flags & raw.WAIT_BLOCKED)
     woken = blocked and not flags & raw.WAIT_NO_WAKING
     by_task = woken and bool(found.waker)
+    # A missed waking left its wakeup only: at_thread_wakeup() in bpf/thread.h.
+    waker_seen = by_task or (woken and bool(found.chain.cause.flags))
     return Wait(
         out_ns=found.out_ns,
         waking_ns=found.waking_ns or None,
@@ -91,7 +93,7 @@ def wait(found: raw.BpfWait) -> Wait:
         chain=chain(found.chain) if woken else None,
         waker=found.waker if by_task else None,
         waker_comm=_text(found.waker_comm) if by_task else "",
-        waker_cpu=found.waker_cpu if woken else None,
+        waker_cpu=found.waker_cpu if waker_seen else None,
         holder=_holder(found),
         syscall=found.syscall if found.syscall >= 0 else None,
         object_kind=_OBJECTS[found.object_kind],
