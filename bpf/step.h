@@ -55,6 +55,15 @@ AT_INLINE struct at_counts at_counted(struct at_counts now, struct at_counts bas
 	return now;
 }
 
+/* 1 or 0, without a branch: eight of them in a row are many paths to a verifier. */
+AT_INLINE __u16 at_is_set(__u64 number)
+{
+	__u64 negative = -number;
+
+	__asm__ volatile("" : "+r"(negative));
+	return (number | negative) >> 63;
+}
+
 AT_INLINE void at_note_open(struct at_thread *thread)
 {
 	/* at_lesser() takes numbers below 2^63. */
@@ -81,29 +90,24 @@ AT_INLINE __u16 at_note_overlap(struct at_thread *thread, __u32 lane)
 
 	for (index = 0; index < AT_STEPS; index++) {
 		struct at_step *step = &thread->steps[index];
+		__u16 open = at_is_set(step->id);
+		__u16 apart = open & at_is_set(step->lane) & at_is_set(lane) &
+			      at_is_set(step->lane ^ lane);
 
-		if (!step->id)
-			continue;
-		if (step->lane && lane && step->lane != lane) {
-			step->flags |= AT_STEP_INTERLEAVED;
-			flags |= AT_STEP_INTERLEAVED;
-		}
-		step->flags |= AT_STEP_OVERLAPPED;
-		flags |= AT_STEP_OVERLAPPED;
+		open = open * AT_STEP_OVERLAPPED | apart * AT_STEP_INTERLEAVED;
+		step->flags |= open;
+		flags |= open;
 	}
 	return flags;
 }
 
 /*
- * A step by its place, by way of memory: the BPF verifier then does not go through all that follows
- * once for each place (v6.1 gives up over a million instructions).
+ * Where a search through the steps leaves what it has found: in memory, and not in a register, so
+ * that the BPF verifier goes once through what follows (v6.1 gives up at a million instructions).
  */
-AT_INLINE struct at_step *at_slot(struct at_thread *thread, __u32 place)
+AT_INLINE volatile __u16 *at_slot(struct at_thread *thread)
 {
-	volatile __u16 *slot = &thread->slot;
-
-	*slot = place;
-	return &thread->steps[at_bounded(*slot, AT_STEPS)];
+	return &thread->slot;
 }
 
 /*
@@ -113,16 +117,19 @@ AT_INLINE struct at_step *at_slot(struct at_thread *thread, __u32 place)
 AT_INLINE struct at_step *at_step_begin(struct at_thread *thread, const struct at_cpu *cpu,
 					__u64 id, __u16 kind, __u32 lane, struct at_stamp now)
 {
-	__u32 index, found = AT_STEPS;
+	volatile __u16 *slot = at_slot(thread);
 	struct at_step *step;
+	__u32 index, found;
 	__u16 flags;
 
+	*slot = AT_STEPS;
 	for (index = 0; index < AT_STEPS; index++) {
 		if (thread->steps[index].id == id)
 			thread->steps[index].id = 0;
 		if (!thread->steps[index].id)
-			found = index;
+			*slot = index;
 	}
+	found = *slot;
 	if (found >= AT_STEPS || !id)
 		return 0;
 	if (!thread->open_steps) {
@@ -131,7 +138,7 @@ AT_INLINE struct at_step *at_step_begin(struct at_thread *thread, const struct a
 	}
 	flags = at_note_overlap(thread, lane);
 	now = at_thread_account(thread, cpu, now);
-	step = at_slot(thread, found);
+	step = &thread->steps[at_bounded(found, AT_STEPS)];
 	step->id = id;
 	step->begin_ns = now.now_ns;
 	step->kind = kind;
@@ -147,14 +154,17 @@ AT_INLINE struct at_step *at_step_begin(struct at_thread *thread, const struct a
 
 AT_INLINE struct at_step *at_step_find(struct at_thread *thread, __u64 id)
 {
-	__u32 index, found = AT_STEPS;
+	volatile __u16 *slot = at_slot(thread);
+	__u32 index, found;
 
+	*slot = AT_STEPS;
 	for (index = 0; index < AT_STEPS; index++)
 		if (thread->steps[index].id == id)
-			found = index;
+			*slot = index;
+	found = *slot;
 	if (found >= AT_STEPS || !id)
 		return 0;
-	return at_slot(thread, found);
+	return &thread->steps[at_bounded(found, AT_STEPS)];
 }
 
 /* A step that ends while one that began later stays open was not around it: both shared. */
