@@ -8,10 +8,13 @@ Usage, as root, from the project's folder: python -m tests.accuracy [--kinds hog
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 import tempfile
 from pathlib import Path
+from statistics import median
 
-from . import cross, loop, matrix, tables
+from . import cross, loop, matrix, results, tables
 from .kinds import NAMES
 from .score import Verdict, rows, unconserved
 from .subject import COMM
@@ -29,7 +32,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--loop", type=int, default=200, metavar="N", help="steps of each worker")
     parser.add_argument("--no-cross", action="store_true", help="leave perf sched out")
-    parser.add_argument("--results", type=Path, metavar="FILE", help="append the tables here")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="put the tables here")
     parser.add_argument("--wrong", action="store_true", help="print each wrong attribution")
     return parser.parse_args()
 
@@ -43,15 +46,21 @@ def show_wrong(verdicts: list[Verdict]) -> None:
 def matrix_text(found: matrix.Outcome) -> str:
     injected = sum(turn.size_ns > 0 for turn in found.turns)
     bad = unconserved(found.trace)
-    witnesses = cross.per_step(found.turns, found.trace)
+    steps = len(found.trace.steps)
     judged, right = len(found.verdicts), sum(each.right for each in found.verdicts)
+    errors = [error for each in found.verdicts if (error := each.error) is not None]
+    coverage = found.trace.coverage
     parts = [
-        f"{injected} injections; of {judged} steps judged, {tables.percent(right / judged)} right.",
+        f"{injected} injections; of {judged} steps judged, {tables.percent(right / judged)} right "
+        f"(cause and culprit); median size error {tables.percent(median(errors))}.",
         tables.score_table(rows(found.turns, found.verdicts)),
         tables.confusion_table(found.verdicts),
-        f"Conservation: {len(found.trace.steps) - len(bad)} of {len(found.trace.steps)} steps "
-        "within 0.1 % or 2 us.",
-        tables.cross_table(witnesses),
+        f"Conservation: {steps - len(bad)} of {steps} steps within 0.1 % or 2 us; the largest "
+        f"residual is {max(abs(step.residual_ns) for step in found.trace.steps)} ns.",
+        f"Events that the kernel kept to itself: {coverage.missed_switches} of "
+        f"{coverage.switches} switches.",
+        "The kernel's own accounting of the same steps:",
+        tables.account_table(cross.accounts(found.turns, found.trace)),
     ]
     return "\n\n".join(parts)
 
@@ -71,7 +80,8 @@ def loop_text(steps: int, seed: int, engine: str) -> str:
 
 def main() -> None:
     args = parse()
-    texts = [f"{matrix.machine()}."]
+    command = f"python -m tests.accuracy {shlex.join(sys.argv[1:])}".strip()
+    texts = [f"## {matrix.machine()}", f"`{command}`"]
     if args.kinds:
         found = matrix.measure(args.kinds.split(","), args.repeat, args.seed, args.engine)
         if args.wrong:
@@ -80,12 +90,12 @@ def main() -> None:
     if args.loop:
         texts.append(f"Asyncio: {loop_text(args.loop, args.seed, args.engine)}")
     if not args.no_cross:
+        texts.append("perf sched in the same window:")
         texts.append(cross_text(args.repeat, args.seed, args.engine))
     text = "\n\n".join(texts)
     print(text)
     if args.results:
-        with args.results.open("a") as file:
-            file.write(f"{text}\n")
+        results.write(args.results, text)
 
 
 if __name__ == "__main__":

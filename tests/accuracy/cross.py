@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,25 +54,49 @@ class Comparison:
         return (self.ours - self.theirs) / self.theirs if self.theirs else float(self.ours != 0)
 
 
-def per_step(turns: Iterable[Turn], trace: Trace) -> list[Comparison]:
-    """Sums over all steps of the subject against the kernel's own accounting of its thread."""
+@dataclass(frozen=True, slots=True)
+class Account:
+    """All steps of one kind, by agenttune and by the kernel's own accounting of the thread; ns."""
+
+    kind: str
+    steps: int
+    runnable_ns: int
+    schedstat_ns: int
+    on_cpu_ns: int
+    thread_clock_ns: int
+
+    @property
+    def runnable_off_ns(self) -> float:
+        """Per step."""
+        return (self.runnable_ns - self.schedstat_ns) / self.steps
+
+    @property
+    def on_cpu_off_ns(self) -> float:
+        return (self.on_cpu_ns - self.thread_clock_ns) / self.steps
+
+
+def accounts(turns: Iterable[Turn], trace: Trace) -> list[Account]:
+    """One for each kind of turn, against /proc/PID/schedstat and CLOCK_THREAD_CPUTIME_ID."""
     steps = {step.id: step for step in trace.steps if step.comm == "at-subject"}
-    pairs = [(turn, steps[turn.id]) for turn in turns if turn.id in steps]
-    waited = [(turn.delay_ns, total(step, OFF_CPU_RUNNABLE)) for turn, step in pairs]
-    ran = [(turn.cpu_ns, total(step, ON_CPU)) for turn, step in pairs]
+    pairs: dict[str, list[tuple[Turn, Step]]] = defaultdict(list)
+    for turn in turns:
+        if turn.id in steps:
+            pairs[turn.kind].append((turn, steps[turn.id]))
     return [
-        _sums("runnable, not running", "/proc/PID/schedstat", waited),
-        _sums("on the CPU", "CLOCK_THREAD_CPUTIME_ID", ran),
+        Account(
+            kind=kind,
+            steps=len(mine),
+            runnable_ns=sum(total(step, OFF_CPU_RUNNABLE) for _, step in mine),
+            schedstat_ns=sum(turn.delay_ns for turn, _ in mine),
+            on_cpu_ns=sum(total(step, ON_CPU) for _, step in mine),
+            thread_clock_ns=sum(turn.cpu_ns for turn, _ in mine),
+        )
+        for kind, mine in pairs.items()
     ]
 
 
 def total(step: Step, buckets: Iterable[Bucket]) -> int:
     return sum(step.ns(bucket) for bucket in buckets)
-
-
-def _sums(what: str, witness: str, pairs: list[tuple[int, int]]) -> Comparison:
-    theirs, ours = (sum(pair[side] for pair in pairs) for side in (0, 1))
-    return Comparison(what, witness, ours, theirs, len(pairs))
 
 
 class Switches(list[tuple[int, str, int]]):

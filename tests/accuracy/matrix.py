@@ -70,5 +70,5 @@ def machine() -> str:
         ),
         "unknown CPU",
     )
-    kind = f"VM lab guest ({', '.join(facts)})" if facts else "this machine"
+    kind = f"VM lab guest ({', '.join(facts)})" if facts else "A virtual machine"
     return f"{kind}: {os.cpu_count()} CPUs ({model}), Linux {os.uname().release}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from .cross import SWITCHES, Comparison
+from .cross import SWITCHES, Account, Comparison
 from .kinds import KINDS, NAMES, QUIET
 from .loop import LoopScore
 from .score import Row, Verdict, confusion
@@ -71,3 +71,22 @@ def loop_line(found: LoopScore) -> str:
         f"({percent(found.right / found.calls)}); {found.missing} steps without a record, "
         f"{found.interleaved} shared the thread, {found.ambiguous} called ambiguous."
     )
+
+
+def account_table(found: Sequence[Account]) -> str:
+    head = ["kind", "steps", "runnable, not running", "schedstat", "off by, per step"]
+    head += ["on the CPU", "thread's CPU clock", "off by, per step"]
+    lines = [
+        [
+            each.kind,
+            str(each.steps),
+            f"{each.runnable_ns / 1e6:.2f} ms",
+            f"{each.schedstat_ns / 1e6:.2f} ms",
+            f"{each.runnable_off_ns / 1e3:+.1f} us",
+            f"{each.on_cpu_ns / 1e6:.2f} ms",
+            f"{each.thread_clock_ns / 1e6:.2f} ms",
+            f"{each.on_cpu_off_ns / 1e3:+.1f} us",
+        ]
+        for each in found
+    ]
+    return table(head, lines)
