@@ -95,11 +95,16 @@ def runqlat() -> AbstractContextManager[subprocess.Popen[str]]:
     return beside(["runqlat-bpfcc", "3600", "1"], "Tracing")
 
 
-def pipe_us() -> tuple[float, float]:
-    """Wall and CPU time of one round trip between two processes on one CPU."""
+def pipe_us(*prefix: str) -> tuple[float, float]:
+    """Wall and CPU time of one round trip between two processes on one CPU.
+
+    `prefix`: a command that becomes the benchmark.
+    """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = ["taskset", "-c", CPU, "perf", "bench", "-f", "simple", "sched", "pipe"]
-    run = subprocess.run([*command, "-l", str(LOOPS)], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [*prefix, *command, "-l", str(LOOPS)], capture_output=True, text=True, check=True
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return float(run.stdout.split()[-1]) / LOOPS * 1e6, cpu_s / LOOPS * 1e6

@@ -25,7 +25,8 @@ from statistics import median
 from bench_measure import ROOT, beside, environment, pipe_us
 
 AGENT = "comm:sched-pipe"
-MAX_ADDED_US = {"steps, bench no agent": 0.6, "steps, bench the agent": 1.2}
+IN_STEP = "steps, bench the agent, one side in a step"
+MAX_ADDED_US = {"steps, bench no agent": 0.6, "steps, bench the agent": 1.2, IN_STEP: 1.2}
 MAX_RSS_MIB = 60
 MAX_CPU_PCT = 2.0
 WINDOW_S = 10.0
@@ -67,6 +68,28 @@ while time.monotonic() < end:
 """
 
 
+# Becomes its command in the middle of a step that never ends.
+_IN_STEP = """
+#include <unistd.h>
+#include "agenttune.h"
+int main(int argc, char **argv)
+{
+	(void)argc;
+	agenttune_begin(1, AGENTTUNE_TOOL, "bench", 0, 0);
+	execvp(argv[1], argv + 1);
+	return 127;
+}
+"""
+
+
+def build_in_step(folder: Path) -> str:
+    source, target = folder / "in_step.c", folder / "in_step"
+    source.write_text(_IN_STEP)
+    include = ROOT / "agenttune/include"
+    subprocess.run(["cc", "-O2", "-I", str(include), "-o", str(target), str(source)], check=True)
+    return str(target)
+
+
 def recording(*arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
     return beside([sys.executable, "-c", _RECORD, *arguments], "attached")
 
@@ -98,6 +121,7 @@ def kinds() -> dict[str, AbstractContextManager[object]]:
         "bare": contextlib.nullcontext(),
         "steps, bench no agent": recording("comm:at-nobody"),
         "steps, bench the agent": recording(AGENT),
+        IN_STEP: recording(AGENT),
         "steps --syscalls, bench the agent": recording(AGENT, "--syscalls"),
     }
     if shutil.which("runqlat-bpfcc") and "BCC_KERNEL_SOURCE" in os.environ:
@@ -108,10 +132,12 @@ def kinds() -> dict[str, AbstractContextManager[object]]:
 def round_trips(rounds: int) -> bool:
     """Prints the table of added cost; whether a limit was missed."""
     times: dict[str, list[tuple[float, float]]] = {}
-    for _ in range(rounds):
-        for name, kind in kinds().items():
-            with kind:
-                times.setdefault(name, []).append(pipe_us())
+    with tempfile.TemporaryDirectory() as folder:
+        in_step = build_in_step(Path(folder))
+        for _ in range(rounds):
+            for name, kind in kinds().items():
+                with kind:
+                    times.setdefault(name, []).append(pipe_us(*[in_step] * (name == IN_STEP)))
     failed = False
     print("| beside the bench | wall us/op | added | CPU us/op | added | limit |")
     print("|---|---|---|---|---|---|")
@@ -147,7 +173,7 @@ def beside_load(load: str, comm: str, *options: str) -> tuple[dict[str, object],
             if steps.returncode:
                 raise SystemExit("agenttune steps failed")
             output.seek(0)
-            trace = json.load(output)["trace"]
+            trace = json.load(output)["steps"]
     cpu_pct = (usage.ru_utime + usage.ru_stime) / WINDOW_S * 100
     return trace, cpu_pct, usage.ru_maxrss / 1024, slept
 
