@@ -114,19 +114,19 @@ AT_PROGRAM(task_prctl_unknown, task_prctl_unknown)
 /* Not fentry: its programs can be preempted, and a mark must not be. */
 AT_KPROBE(prctl_mark, __x64_sys_prctl)
 {
-	/* struct pt_regs (arch/x86/include/asm/ptrace.h), from r10 to di. */
-	__u64 registers[AT_REGISTER_DI - AT_REGISTER_R10 + 1];
+	/* struct pt_regs (arch/x86/include/asm/ptrace.h); word by word, for the stack is short. */
 	const __u64 *words = AT_ARG(AT_REGISTER_DI, const __u64 *);
-	struct at_mark mark;
+	struct at_mark mark = {};
+	__u32 option = 0;
 
-	if (bpf_probe_read_kernel(registers, sizeof(registers), words + AT_REGISTER_R10))
+	bpf_probe_read_kernel(&option, sizeof(option), words + AT_REGISTER_DI);
+	if (option != AT_MARK)
 		return 0;
-	mark.word = registers[AT_REGISTER_SI - AT_REGISTER_R10];
-	mark.step_id = registers[AT_REGISTER_DX - AT_REGISTER_R10];
-	mark.third = registers[0];
-	mark.budget = registers[AT_REGISTER_R8 - AT_REGISTER_R10];
-	if ((__u32)registers[AT_REGISTER_DI - AT_REGISTER_R10] == AT_MARK)
-		take_mark(&mark);
+	bpf_probe_read_kernel(&mark.word, sizeof(mark.word), words + AT_REGISTER_SI);
+	bpf_probe_read_kernel(&mark.step_id, sizeof(mark.step_id), words + AT_REGISTER_DX);
+	bpf_probe_read_kernel(&mark.third, sizeof(mark.third), words + AT_REGISTER_R10);
+	bpf_probe_read_kernel(&mark.budget, sizeof(mark.budget), words + AT_REGISTER_R8);
+	take_mark(&mark);
 	return 0;
 }
 
