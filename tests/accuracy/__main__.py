@@ -31,7 +31,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--loop", type=int, default=200, metavar="N", help="steps of each worker")
-    parser.add_argument("--no-cross", action="store_true", help="leave perf sched out")
+    parser.add_argument("--no-cross", action="store_true", help="leave perf out")
     parser.add_argument("--results", type=Path, metavar="FILE", help="put the tables here")
     parser.add_argument("--wrong", action="store_true", help="print each wrong attribution")
     return parser.parse_args()
@@ -67,7 +67,7 @@ def matrix_text(found: matrix.Outcome) -> str:
 
 def cross_text(repeat: int, seed: int, engine: str) -> str:
     switches = cross.Switches()
-    found = matrix.measure(CROSS_KINDS, repeat, seed, engine, beside=cross.perf_sched(switches))
+    found = matrix.measure(CROSS_KINDS, repeat, seed, engine, beside=cross.beside_perf(switches))
     return tables.cross_table(cross.against_perf(switches, COMM, found.trace))
 
 
@@ -90,7 +90,7 @@ def main() -> None:
     if args.loop:
         texts.append(f"Asyncio: {loop_text(args.loop, args.seed, args.engine)}")
     if not args.no_cross:
-        texts.append("perf sched in the same window:")
+        texts.append("perf in the same window (sched_waking, sched_switch):")
         texts.append(cross_text(args.repeat, args.seed, args.engine))
     text = "\n\n".join(texts)
     print(text)

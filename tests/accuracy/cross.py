@@ -30,12 +30,10 @@ ON_CPU = (
 )
 QUANTILES = (0.5, 0.95, 0.99)
 SWITCHES = "switch-ins after a wait"
-# perf stamps a switch before or after agenttune does; both round.
+# perf stamps a switch a little before or after agenttune does.
 NEAR_NS = 20_000
-# 'time [cpu] comm[tid] wait delay run': the turn's end in s, the others in ms.
-_TIMEHIST = re.compile(
-    r"\s+([\d.]+) \[\d+\]\s+(\S.*?)\[\d+(?:/\d+)?\]\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)"
-)
+_WAKING = re.compile(r"sched_waking: .* pid=(\d+) ")
+_SWITCH = re.compile(r"sched_switch: .* next_comm=(.*) next_pid=(\d+) ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +102,13 @@ class Switches(list[tuple[int, str, int]]):
 
 
 @contextlib.contextmanager
-def perf_sched(switches: Switches) -> Iterator[None]:
+def beside_perf(switches: Switches) -> Iterator[None]:
     """Leaving fills `switches` with what perf saw meanwhile."""
     assert shutil.which("perf"), "this needs perf (Debian: linux-perf)"
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "perf.data"
-        record = ["perf", "sched", "record", "-k", "CLOCK_MONOTONIC"]
-        record += ["-m", "4M", "-o", str(data)]
+        record = ["perf", "record", "-a", "-k", "CLOCK_MONOTONIC", "-m", "4M", "-o", str(data)]
+        record += ["-e", "sched:sched_waking", "-e", "sched:sched_switch"]
         with subprocess.Popen(record, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as perf:
             try:
                 _await_file(data)
@@ -118,35 +116,38 @@ def perf_sched(switches: Switches) -> Iterator[None]:
             finally:
                 perf.send_signal(signal.SIGINT)
                 perf.communicate(timeout=60)
-        switches.extend(_timehist(data))
+        switches.extend(_read(data))
 
 
 def _await_file(path: Path) -> None:
     """perf opens its events, then writes the file's header."""
     deadline = time.monotonic() + 20
     while not (path.exists() and path.stat().st_size):
-        assert time.monotonic() < deadline, "perf sched record does not start"
+        assert time.monotonic() < deadline, "perf record does not start"
         time.sleep(0.05)
     time.sleep(1)
 
 
-def _timehist(data: Path) -> Iterator[tuple[int, str, int]]:
-    shown = subprocess.run(
-        ["perf", "sched", "timehist", "-i", str(data)], capture_output=True, text=True, check=True
-    )
+def _read(data: Path) -> Iterator[tuple[int, str, int]]:
+    command = ["perf", "script", "-i", str(data), "--ns", "-F", "time,event,trace"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True)
+    wakings: dict[str, int] = {}
     for line in shown.stdout.splitlines():
-        if found := _TIMEHIST.match(line):
-            delay_ns, run_ns = (round(float(word) * 1e6) for word in found.group(4, 5))
-            yield round(float(found[1]) * 1e9) - run_ns, found[2], delay_ns
+        stamp, _, trace = line.strip().partition(": ")
+        when = int(stamp.replace(".", ""))
+        if found := _WAKING.search(trace):
+            wakings.setdefault(found[1], when)
+        elif found := _SWITCH.search(trace):
+            woken = wakings.pop(found[2], None)
+            yield when, found[1], 0 if woken is None else when - woken
 
 
 def against_perf(switches: Switches, comm: str, trace: Trace) -> list[Comparison]:
     """Switch-ins and quantiles of waking → running within the steps of `comm`.
 
-    Only steps that perf was there for. It shows whole us, and 0 where it saw no waking: the
-    quantiles are of the switch-ins whose waking both saw.
+    Only steps that perf was there for; the quantiles are of the switch-ins whose waking both saw.
     """
-    assert switches, "perf sched saw no switch"
+    assert switches, "perf saw no switch"
     first, last = min(switches)[0], max(switches)[0]
     mine = sorted((when, delay_ns) for when, name, delay_ns in switches if name == comm)
     waits = [
@@ -162,11 +163,11 @@ def against_perf(switches: Switches, comm: str, trace: Trace) -> list[Comparison
         if (delay_ns := _delay_at(mine, wait.in_ns)) is not None
     ]
     both = [pair for pair in pairs if pair[1]]
-    found = [Comparison(SWITCHES, "perf sched", len(waits), len(pairs), len(waits))]
+    found = [Comparison(SWITCHES, "perf", len(waits), len(pairs), len(waits))]
     for q in QUANTILES if both else ():
         values = [sorted(pair[side] for pair in both) for side in (0, 1)]
         at_q = [side[min(len(both) - 1, int(q * len(both)))] for side in values]
-        found.append(Comparison(f"waking to running, p{100 * q:g}", "perf sched", *at_q, len(both)))
+        found.append(Comparison(f"waking to running, p{100 * q:g}", "perf", *at_q, len(both)))
     return found
 
 

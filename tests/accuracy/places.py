@@ -59,7 +59,7 @@ def null_disk(_cpu: int) -> Iterator[str]:
                 ("power", 1),
             ):
                 (_NULLB / name).write_text(str(value))
-            yield f"/dev/nullb{(_NULLB / 'index').read_text().strip()}"
+            yield str(_null_node())
         finally:
             _NULLB.rmdir()
     finally:
@@ -67,6 +67,13 @@ def null_disk(_cpu: int) -> Iterator[str]:
             subprocess.run(["umount", _CONFIG], check=True)
         if not loaded:
             subprocess.run(["modprobe", "-r", "null_blk"], check=True)
+
+
+def _null_node() -> Path:
+    """Named after its folder, or on older kernels after its index (null_add_dev(), null_blk)."""
+    nodes = [Path("/dev") / _NULLB.name]
+    nodes.append(Path(f"/dev/nullb{(_NULLB / 'index').read_text().strip()}"))
+    return next(node for node in nodes if node.exists())
 
 
 def disk(cpu: int) -> AbstractContextManager[str]:

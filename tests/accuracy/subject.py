@@ -70,10 +70,10 @@ def compile_subject(folder: Path) -> Path:
 
 
 def setting(program: Path, slow: bool) -> Setting:
-    """The last two CPUs; `slow`: an emulated machine, where each hand-over takes longer."""
+    """The first two CPUs; `slow`: an emulated machine, where each hand-over takes longer."""
     cpus = sorted(os.sched_getaffinity(0))
     assert len(cpus) > 1, "injections need two CPUs"
-    return Setting(program, cpus[-1], cpus[-2], 10_000 if slow else 200)
+    return Setting(program, cpus[0], cpus[1], 10_000 if slow else 200)
 
 
 def sizes(kind: Kind, count: int, seed: int, scale: int) -> list[int]:

@@ -10,18 +10,18 @@ from .subject import COMM
 
 pytestmark = pytest.mark.bpf
 
-# perf stamps the same tracepoints a little later or earlier, each with its own program's cost in
-# between, and prints whole us.
+# Both stamp the same tracepoints, one a little after the other.
 MOST_DIFFERENCE = 0.05
-SLACK_NS = 3_000
-# perf loses some of the events that other tracers of the same tracepoints get.
-MOST_LOST = 0.1
+# What either program takes between the two stamps.
+SLACK_NS = 6_000
+# Some virtual machines leave out a tracepoint call now and then.
+MOST_LOST = 0.05
 
 
-def test_perf_sched_counts_the_same() -> None:
+def test_perf_counts_the_same() -> None:
     switches = cross.Switches()
     outcome = matrix.measure(
-        ("hog", "peer", "timer"), 30, seed=8, beside=cross.perf_sched(switches)
+        ("hog", "peer", "timer"), 30, seed=8, beside=cross.beside_perf(switches)
     )
     count, *quantiles = cross.against_perf(switches, COMM, outcome.trace)
     assert count.theirs > 80
