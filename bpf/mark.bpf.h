@@ -184,11 +184,20 @@ static __always_inline void unbind_socket(const struct at_mark *mark)
 		at_delete(bound, &mark->third);
 }
 
+/* Without a selector every thread that marks is an agent's. */
+static __always_inline bool may_mark(void)
+{
+	const volatile struct at_params *params = at_params();
+
+	return !(params->nr_comms | params->nr_tgids | params->nr_cgroups) ||
+	       is_agent(at_current());
+}
+
 static __always_inline void take_mark(const struct at_mark *mark)
 {
 	struct at_core *core = open_core();
 
-	if (!core)
+	if (!core || !may_mark())
 		return;
 	switch (mark->word & 0xff) {
 	case AT_MARK_BEGIN:

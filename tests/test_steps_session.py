@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from agenttune import step
+from agenttune.host.selector import Selector
 from agenttune.measure.backend import choose
 from agenttune.measure.filter import Filter
 from agenttune.measure.keeper import SLOWEST
@@ -166,3 +169,17 @@ def links(pid: int) -> set[str]:
         with contextlib.suppress(OSError):
             found.add(str(each.readlink()))
     return found
+
+
+@pytest.mark.parametrize("marker", [0], indirect=True)
+def test_a_selector_leaves_out_the_marks_of_others(marker: subprocess.Popen[bytes]) -> None:
+    with StepsSession([Selector.parse("comm:at-nobody")]) as session:
+        marker.communicate(b"x")
+        session.stop()
+        trace = session.read()
+    assert trace.coverage.ended == trace.coverage.stray_ends == 0
+    with StepsSession([Selector.parse(f"pid:{os.getpid()}")]) as session:
+        with step("mine"):
+            pass
+        session.stop()
+        assert [each.name for each in session.read().steps] == ["mine"]
