@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from . import cross, loop, matrix, results, tables
+from . import cross, loop, machine, matrix, results, tables
 from .kinds import NAMES
 from .score import Verdict, rows, unconserved
 from .subject import COMM
@@ -81,7 +81,7 @@ def loop_text(steps: int, seed: int, engine: str) -> str:
 def main() -> None:
     args = parse()
     command = f"python -m tests.accuracy {shlex.join(sys.argv[1:])}".strip()
-    texts = [f"## {matrix.machine()}", f"`{command}`"]
+    texts = [f"## {machine.describe()}", f"`{command}`"]
     if args.kinds:
         found = matrix.measure(args.kinds.split(","), args.repeat, args.seed, args.engine)
         if args.wrong:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from agenttune.measure.trace import Bucket, Step, Trace
 
+from .machine import is_slow
 from .subject import Turn
 
 OFF_CPU_RUNNABLE = (Bucket.RUN_QUEUE, Bucket.PREEMPTED, Bucket.THROTTLED)
@@ -30,8 +31,8 @@ ON_CPU = (
 )
 QUANTILES = (0.5, 0.95, 0.99)
 SWITCHES = "switch-ins after a wait"
-# perf stamps a switch a little before or after agenttune does.
-NEAR_NS = 20_000
+# perf stamps a switch a little before or after agenttune does, emulated up to half a ms.
+NEAR_NS = 500_000 if is_slow() else 20_000
 _WAKING = re.compile(r"sched_waking: .* pid=(\d+) ")
 _SWITCH = re.compile(r"sched_switch: .* next_comm=(.*) next_pid=(\d+) ")
 

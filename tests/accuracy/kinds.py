@@ -15,6 +15,7 @@ QUIET = "quiet"
 class Kind:
     """`cause` and the culprit's fields that are known beforehand; comm and tid come by turn.
 
+    `with_wakeup`: its truth is all time off the CPU, so what the completion took to arrive counts.
     Sizes in ns are drawn evenly on a logarithmic scale; the injector may round them.
     """
 
@@ -25,6 +26,7 @@ class Kind:
     most_ns: int = 20 * MS
     softirq: str | None = None
     arch: str | None = None
+    with_wakeup: bool = False
 
 
 KINDS = (
@@ -35,8 +37,8 @@ KINDS = (
     Kind("softirq", "datagrams steered to the CPU", Cause.SOFTIRQ, softirq="NET_RX"),
     Kind("ksoftirqd", "softirq left to ksoftirqd", Cause.KSOFTIRQD),
     Kind("hardirq", "timers that expire at once", Cause.HARDIRQ, MS // 2, 3 * MS, arch="LOC"),
-    Kind("disk", "direct reads", Cause.DISK),
-    Kind("fault", "cold pages of a mapped file", Cause.FAULT),
+    Kind("disk", "direct reads", Cause.DISK, with_wakeup=True),
+    Kind("fault", "cold pages of a mapped file", Cause.FAULT, with_wakeup=True),
     Kind("userfault", "userfaultfd handler", Cause.FAULT),
     Kind("peer", "socket peer that sleeps first", Cause.PEER),
     Kind("child", "child process", Cause.CHILD),

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -13,13 +12,13 @@ from pathlib import Path
 from agenttune.measure.trace import Trace
 
 from .kinds import kind_of
+from .machine import is_slow
 from .score import Verdict, judge
 from .subject import COMM, Turn, compile_subject, run, setting, sizes
 from .window import window
 
 # Injections are this much larger on an emulated machine, whose every hand-over is slower.
 SLOW_SCALE = 5
-GUEST_FACTS = Path("/run/agenttune-guest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +27,6 @@ class Outcome:
     verdicts: list[Verdict]
     trace: Trace
     report: str
-
-
-def is_slow() -> bool:
-    """Whether this is an emulated guest of the VM lab."""
-    return GUEST_FACTS.exists() and "accelerator=kvm" not in GUEST_FACTS.read_text()
 
 
 def measure(
@@ -50,25 +44,10 @@ def measure(
     turns: list[Turn] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        where = setting(compile_subject(folder), slow)
+        where = setting(compile_subject(), slow)
         with window(folder, f"comm:{COMM}", engine) as followed, beside or nullcontext():
             for kind in map(kind_of, kinds):
                 wanted = sizes(kind, count, seed, SLOW_SCALE if slow else 1)
                 turns += run(where, kind, wanted, len(turns) + 1)
         trace = followed.trace()
     return Outcome(turns, judge(turns, trace), trace, followed.report)
-
-
-def machine() -> str:
-    """What it ran on, without names or dates."""
-    facts = GUEST_FACTS.read_text().split() if GUEST_FACTS.exists() else []
-    model = next(
-        (
-            line.split(":")[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        "unknown CPU",
-    )
-    kind = f"VM lab guest ({', '.join(facts)})" if facts else "A virtual machine"
-    return f"{kind}: {os.cpu_count()} CPUs ({model}), Linux {os.uname().release}"

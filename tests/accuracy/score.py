@@ -10,7 +10,7 @@ from statistics import median
 
 from agenttune.measure.cause import Cause
 from agenttune.measure.culprit import Culprit, culprit
-from agenttune.measure.trace import Step, Trace
+from agenttune.measure.trace import Bucket, Step, Trace
 
 from .kinds import NAMES, QUIET, Kind, kind_of
 from .subject import Turn
@@ -18,6 +18,13 @@ from .subject import Turn
 MISSING = "no record"
 # An injection that is less of its step than this is not what delayed the step most.
 LEAST_SHARE = 0.5
+WAKEUP = (
+    Bucket.CHAIN_HARDIRQ,
+    Bucket.CHAIN_PENDING,
+    Bucket.CHAIN_SOFTIRQ,
+    Bucket.WAKE_IPI,
+    Bucket.RUN_QUEUE,
+)
 CONSERVED_PART, CONSERVED_NS = 0.001, 2_000
 
 
@@ -35,9 +42,12 @@ class Verdict:
     @property
     def error(self) -> float | None:
         """Of the size, relative; None where the cause is wrong."""
-        if not self.stage_right or self.named is None:
+        if not self.stage_right or self.named is None or self.step is None:
             return None
-        return abs(self.named.ns - self.turn.truth_ns) / self.turn.truth_ns
+        size_ns = self.named.ns
+        if self.turn.kind != QUIET and kind_of(self.turn.kind).with_wakeup:
+            size_ns += sum(self.step.ns(bucket) for bucket in WAKEUP)
+        return abs(size_ns - self.turn.truth_ns) / self.turn.truth_ns
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import math
 import os
 import random
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -61,8 +64,11 @@ class Setting:
     lead_us: int
 
 
-def compile_subject(folder: Path) -> Path:
-    """Needs cc."""
+@functools.cache
+def compile_subject() -> Path:
+    """Once for each process, as that takes long on an emulated machine. Needs cc."""
+    folder = Path(tempfile.mkdtemp(prefix="at-accuracy-"))
+    atexit.register(shutil.rmtree, folder)
     program = folder / "subject"
     flags = ["-O2", "-Wall", "-Wextra", "-Werror"]
     subprocess.run(["cc", *flags, "-o", program, *sorted(SOURCES.glob("*.c"))], check=True)

@@ -217,7 +217,7 @@ static void after_steady(struct scene *scene, struct turn *turn)
 	(void)scene;
 	turn->truth_ns = turn->gap_ns;
 	turn->check_ns = daemon_ns() - turn->check_ns;
-	turn->late = turn->check_ns * 10 < turn->delay_ns * 8;
+	turn->late = turn->check_ns * 10 < turn->truth_ns * 7;
 }
 
 const struct kind ksoftirqd = { "ksoftirqd", 0, start_steady, before_steady,

@@ -12,7 +12,7 @@ static void read_numbers(void)
 		sum += strtoul(at + 1, NULL, 10);
 }
 
-/* Reads the numbers until then; returns the time of the passes that nothing interrupted for 3 us. */
+/* Reads the numbers until then; returns the time of the passes that nothing interrupted. */
 static uint64_t read_until(uint64_t until_ns)
 {
 	uint64_t last = now_ns(), spent = 0;
@@ -24,7 +24,7 @@ static uint64_t read_until(uint64_t until_ns)
 		now = now_ns();
 		took = now - last;
 		best_ns = took < best_ns ? took : best_ns;
-		spent += took < best_ns + 3 * NS_PER_US ? took : best_ns;
+		spent += took < best_ns + best_ns / 2 + least_gap_ns ? took : best_ns;
 		last = now;
 	}
 	return spent;

@@ -9,7 +9,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
-#define GAP_NS 3000
+uint64_t least_gap_ns = 3000;
 
 void die(const char *what)
 {
@@ -69,7 +69,7 @@ uint64_t spin_until(uint64_t until_ns)
 	while (last < until_ns) {
 		uint64_t now = now_ns();
 
-		if (now - last > GAP_NS)
+		if (now - last > least_gap_ns)
 			gaps += now - last;
 		last = now;
 	}
@@ -84,7 +84,7 @@ uint64_t spin_while(_Atomic uint32_t *done, uint32_t value, uint64_t quiet_ns, u
 		int over = *done == value;
 		uint64_t now = now_ns();
 
-		if (now - last > GAP_NS) {
+		if (now - last > least_gap_ns) {
 			gaps += now - last;
 			quiet = now;
 		}

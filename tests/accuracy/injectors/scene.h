@@ -79,7 +79,10 @@ void die(const char *what);
 void pin(pid_t pid, int cpu);
 void write_text(const char *path, const char *text);
 
-/* Spins up to `until_ns`; returns the sum of gaps, each time the loop stood still for 3 us. */
+/* A loop that stood still for this long was interrupted; more where every turn takes longer. */
+extern uint64_t least_gap_ns;
+
+/* Spins up to `until_ns`; returns the sum of gaps. */
 uint64_t spin_until(uint64_t until_ns);
 /* The same up to a moment when `done` holds `value` and no gap was seen for `quiet_ns`. */
 uint64_t spin_while(_Atomic uint32_t *done, uint32_t value, uint64_t quiet_ns, uint64_t limit_ns);

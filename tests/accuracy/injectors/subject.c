@@ -128,6 +128,7 @@ int main(int argc, char **argv)
 	scene.cpu = atoi(argv[2]);
 	scene.other = atoi(argv[3]);
 	scene.lead_ns = atoi(argv[4]) * NS_PER_US;
+	least_gap_ns = 2600 + scene.lead_ns / 500;
 	scene.place = argv[5];
 	scene.lines = mmap(NULL, LINES * sizeof(*scene.lines), PROT_READ | PROT_WRITE,
 			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
