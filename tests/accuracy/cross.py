@@ -30,6 +30,8 @@ ON_CPU = (
     Bucket.STOLEN_SOFTIRQ,
 )
 QUANTILES = (0.5, 0.95, 0.99)
+# perf opens an event for each CPU, slowly on an emulated machine.
+START_S = 60
 SWITCHES = "switch-ins after a wait"
 # perf stamps a switch a little before or after agenttune does, emulated up to half a ms.
 NEAR_NS = 500_000 if is_slow() else 20_000
@@ -122,7 +124,7 @@ def beside_perf(switches: Switches) -> Iterator[None]:
 
 def _await_file(path: Path) -> None:
     """perf opens its events, then writes the file's header."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + START_S
     while not (path.exists() and path.stat().st_size):
         assert time.monotonic() < deadline, "perf record does not start"
         time.sleep(0.05)
