@@ -2,7 +2,7 @@
 """Injects stalls, has agenttune explain them, prints how often it was right.
 
 Usage, as root, from the project's folder: python -m tests.accuracy [--kinds hog,peer]
-[--repeat N] [--seed N] [--engine E] [--loop N] [--results FILE] [--wrong]
+[--repeat N] [--seed N] [--engine E] [--loop N] [--no-cross] [--results FILE] [--wrong]
 """
 
 from __future__ import annotations
