@@ -128,6 +128,5 @@ def _coverage_text(coverage: StepCoverage) -> str:
         f"{coverage.refused} refused (more than 8 open on a thread), "
         f"{coverage.bound_missed} sockets not bound, {coverage.lost_records} records lost\n"
         f"context switches: {coverage.switches} seen, {coverage.missed_switches} that the kernel "
-        "made without telling its tracepoint\n"
-        + coverage_text(coverage.probes)
+        "made without telling its tracepoint\n" + coverage_text(coverage.probes)
     )
