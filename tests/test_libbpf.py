@@ -155,6 +155,7 @@ def test_recursion_misses_are_read(library: Libbpf, tmp_path: Path) -> None:
         assert programs["recurse"].recursion_misses() > 0
         assert programs["start"].recursion_misses() == 0
     finally:
+        os.sched_setaffinity(0, allowed)
         opened.close()
 
 

@@ -3,7 +3,7 @@
 # Debian packages, by name.
 
 BASE_PACKAGES=(
-    bpftool ca-certificates clang git iproute2 kmod libbpf-dev libbpf1 libc6-dev linux-perf llvm
+    bpftool ca-certificates clang gcc git iproute2 kmod libbpf-dev libbpf1 libc6-dev linux-perf llvm
     procps python3 python3-bpfcc python3-venv shellcheck strace util-linux
 )
 LAB_PACKAGES=(busybox-static kmod xz-utils zstd)

@@ -139,7 +139,7 @@ static pid_t daemon_pid;
 /* CPU time that the subject's CPU's ksoftirqd has used. */
 static uint64_t daemon_ns(void)
 {
-	uint64_t run;
+	uint64_t run = 0;
 	char text[128] = "";
 
 	if (pread(daemon_stat, text, sizeof(text) - 1, 0) <= 0 ||
