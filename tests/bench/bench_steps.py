@@ -53,7 +53,7 @@ libc.prctl(29, 1)  # PR_SET_TIMERSLACK
 end = time.monotonic() + float(sys.argv[1])
 while time.monotonic() < end:
     with step("nap", kind="tool"):
-        time.sleep(35e-6)
+        time.sleep(75e-6)
 """
 
 # Steps as fast as they can be marked.
