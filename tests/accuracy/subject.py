@@ -23,7 +23,7 @@ COMM = "at-subject"
 # One step in so many is left alone.
 QUIET_EVERY = 5
 # A kind whose process takes longer is stuck.
-LIMIT_S = 300
+LIMIT_S = 120
 
 
 @dataclass(frozen=True, slots=True)

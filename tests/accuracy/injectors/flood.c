@@ -30,7 +30,9 @@ static void open_netns(struct scene *scene)
 	char text[32];
 	int fd;
 
-	if (unshare(CLONE_NEWNET | CLONE_NEWNS) || mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	/* "/" may be no mount point (a chroot); /sys is one. */
+	if (unshare(CLONE_NEWNET | CLONE_NEWNS) ||
+	    mount("", "/sys", NULL, MS_REC | MS_PRIVATE, NULL) ||
 	    mount("sysfs", "/sys", "sysfs", 0, NULL))
 		die("network namespace");
 	fd = socket(AF_INET, SOCK_DGRAM, 0);
