@@ -30,9 +30,8 @@ class StepsSession:
     """Probes attached from entry to exit; the window opens at entry and closes once.
 
     Threads that mark steps are watched from their first mark; with selectors, only selected ones
-    are, and from the start. Call
-    `take()` about every 0.05 s. `keep_all` keeps each step's record, else the slowest of each kind.
-    Entry raises HostError and InputError.
+    are, and from the start. Call `take()` about every 0.05 s. `keep_all` keeps each step's record,
+    else the slowest of each kind. Entry raises HostError and InputError.
     """
 
     def __init__(
