@@ -28,7 +28,7 @@ from agenttune.measure.measurement import Measurement
 from agenttune.measure.probe_layout import ProbeName
 from agenttune.measure.probe_report import ProbeReport
 from agenttune.measure.probe_session import probe as run_probe
-from agenttune.measure.record_file import write_trace
+from agenttune.measure.record_file import check_target, write_trace
 from agenttune.measure.session import measure as measure_host
 from agenttune.measure.steps_session import record as record_steps
 from agenttune.measure.trace import Trace
@@ -134,6 +134,8 @@ def probe(args: Args) -> ExitCode:
 
 
 def steps(args: Args) -> ExitCode:
+    if args.save:
+        check_target(args.save)
     with interrupted() as stop:
         trace = record_steps(
             args.seconds,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import heapq
 import os
 import random
+import re
 import tracemalloc
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from traces import MS, holder, step, trace, wait
 
 from agenttune.errors import AgenttuneError, InputError
 from agenttune.measure import record_file
-from agenttune.measure.record_file import read_trace, write_trace
+from agenttune.measure.record_file import check_target, read_trace, write_trace
 from agenttune.measure.trace import Trace
 
 SMALL = trace(
@@ -192,3 +193,12 @@ def test_a_comm_may_hold_anything(comm: str) -> None:
     line = msgspec.json.encode(record_file._StepLine(made))
     assert b"\n" not in line
     assert msgspec.json.decode(line, type=record_file._StepLine).step == made
+
+
+def test_a_target_is_refused_before_the_recording(tmp_path: Path) -> None:
+    check_target(tmp_path / "new")
+    (tmp_path / "old").write_text("x")
+    check_target(tmp_path / "old")
+    for target in (tmp_path / "absent/file", tmp_path, tmp_path / "old/file"):
+        with pytest.raises(InputError, match=re.escape(str(target))):
+            check_target(target)

@@ -47,6 +47,16 @@ class _StepLine:
     step: Step
 
 
+def check_target(path: Path) -> None:
+    """Raises InputError where write_trace() could not write; to be asked before a recording."""
+    _require_regular_or_absent(path)
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{path}: {path.parent} is no folder that this process may write to",
+            hint="Give a FILE in a folder with space that you may write to.",
+        )
+
+
 def write_trace(path: Path, trace: Trace) -> None:
     """Write a record file. Raises AgenttuneError when that fails; `path` is then as it was.
 
