@@ -85,6 +85,12 @@ def played(request: pytest.FixtureRequest) -> Played:
     return found
 
 
+def blocked_ns(one: Step) -> int:
+    """Blocked until woken: outside, then in the chain that woke it."""
+    chain = (Bucket.CHAIN_HARDIRQ, Bucket.CHAIN_PENDING, Bucket.CHAIN_SOFTIRQ, Bucket.CHAIN_THREAD)
+    return one.ns(Bucket.EXTERNAL) + sum(one.ns(bucket) for bucket in chain)
+
+
 def test_a_step_lies_between_the_clock_readings_around_its_marks(played: Played) -> None:
     incomplete = (*actor.CROWD, actor.STRAY, actor.UNFINISHED)
     for number in played.times.keys() - set(incomplete):
@@ -111,7 +117,9 @@ def test_a_mark_carries_name_kind_deadline_and_budget(played: Played) -> None:
 
 def test_a_sleep_waits_for_a_timer(played: Played) -> None:
     sleep, wait = played.step(actor.SLEEP), played.longest(actor.SLEEP)
-    assert sleep.ns(Bucket.EXTERNAL) >= SLEEP_S * 1e9 * 0.99
+    # The timer's interrupt may begin well before its waking, where CPUs are emulated.
+    assert blocked_ns(sleep) >= SLEEP_S * 1e9 * 0.99
+    assert sleep.ns(Bucket.EXTERNAL) >= SLEEP_S * 1e9 * 0.5
     assert wait.blocked and wait.waking_seen
     assert wait.object_kind is ObjectKind.TIMER
     assert wait.chain and wait.chain.origin is None
@@ -172,7 +180,7 @@ def test_runnable_time_is_what_the_scheduler_says(played: Played) -> None:
 
 def test_a_reply_comes_through_the_network_softirq(played: Played) -> None:
     wait = played.longest(actor.TCP)
-    assert played.step(actor.TCP).ns(Bucket.EXTERNAL) >= 0.9 * DELAY_S * 1e9
+    assert blocked_ns(played.step(actor.TCP)) >= 0.9 * DELAY_S * 1e9
     assert wait.object_kind is ObjectKind.SOCKET
     assert wait.chain and wait.chain.softirq == "NET_RX"
     assert wait.chain.origin == played.told["peer"] or wait.chain.ksoftirqd
@@ -208,14 +216,8 @@ def test_a_bound_socket_splits_a_shared_thread(played: Played) -> None:
     assert not bound.ambiguous
     # The reply came after DELAY_S, the thread slept for two.
     assert bound.ns(Bucket.EVENT_LOOP) >= 0.3 * DELAY_S * 1e9
-    assert bound.ns(Bucket.EXTERNAL) >= 0.9 * DELAY_S * 1e9
+    assert blocked_ns(bound) >= 0.9 * DELAY_S * 1e9
     assert bound.ready.ready_ns == bound.end_ns - bound.ns(Bucket.EVENT_LOOP)
-
-
-def blocked_ns(one: Step) -> int:
-    """Blocked until woken: outside, then in the chain that woke it."""
-    chain = (Bucket.CHAIN_HARDIRQ, Bucket.CHAIN_PENDING, Bucket.CHAIN_SOFTIRQ, Bucket.CHAIN_THREAD)
-    return one.ns(Bucket.EXTERNAL) + sum(one.ns(bucket) for bucket in chain)
 
 
 def test_each_thread_has_its_own_steps(played: Played) -> None:
