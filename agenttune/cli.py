@@ -15,6 +15,7 @@ from agenttune.errors import InputError
 from agenttune.host.selector import Selector
 from agenttune.measure.choice import StepId
 from agenttune.measure.probe_layout import DEFAULT_MAX_BYTES, ProbeName
+from agenttune.module_options import add_module
 from agenttune.options import (
     STATE_DIRECTORY,
     add_agents,
@@ -69,6 +70,12 @@ class Args:
     interval: float | None = None
     max_bytes: int = DEFAULT_MAX_BYTES
     syscalls: bool = False
+    kernel: str = ""
+    headers: Path | None = None
+    into: Path | None = None
+    dkms_tree: Path | None = None
+    settings: tuple[str, ...] = ()
+    limit: float | None = None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -83,7 +90,8 @@ def parse(argv: Sequence[str]) -> Args:
     found = vars(make_parser().parse_args(argv))
     known = {field.name for field in fields(Args)}
     values = {name: value for name, value in found.items() if name in known}
-    values["selectors"] = tuple(values.get("selectors") or ())
+    for name in ("selectors", "settings"):
+        values[name] = tuple(values.get(name) or ())
     return Args(**values)
 
 
@@ -316,6 +324,12 @@ _VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
         "Tune for a profile: measure, plan, apply, measure again, report. "
         "Exits with 2 when the second measurement does not show that the work moved.",
         _tune,
+    ),
+    "module": (
+        "Build, load and look at the kernel module agent_latency. It attributes steps in the "
+        "kernel, bounds softirqs on the agent's CPUs and lets interrupts follow an agent. "
+        "Loading is a change like any other: 'agenttune revert' unloads it.",
+        add_module,
     ),
     "completion": ("Print a completion script for a shell.", _completion),
 }

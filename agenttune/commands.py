@@ -19,6 +19,7 @@ from agenttune.change.apply import Applied
 from agenttune.change.confirm import confirm as keep
 from agenttune.change.journal import open_journal, read_journal
 from agenttune.change.kernel import Kernel
+from agenttune.change.module_build import Built
 from agenttune.change.revert import Reverted
 from agenttune.cli import Args
 from agenttune.errors import AgenttuneError, ExitCode
@@ -32,6 +33,8 @@ from agenttune.measure.record_file import check_target, write_trace
 from agenttune.measure.session import measure as measure_host
 from agenttune.measure.steps_session import record as record_steps
 from agenttune.measure.trace import Trace
+from agenttune.module_commands import module
+from agenttune.module_status import ModuleStatus
 from agenttune.output import emit, save, say
 from agenttune.policy.landing import Landing, landing
 from agenttune.policy.plan import Plan
@@ -89,6 +92,8 @@ DOCUMENTS: dict[str, Any] = {
     "status": verify.Status,
     "reverted": Reverted,
     "tuned": Tuned,
+    "built": Built,
+    "module": ModuleStatus,
 }
 
 
@@ -250,6 +255,7 @@ _VERBS: dict[str, Callable[[Args], ExitCode]] = {
         status,
         revert,
         tune,
+        module,
         completion,
     )
 }

@@ -11,7 +11,7 @@ from policy_hosts import mask
 
 from agenttune.errors import InputError
 from agenttune.host.selector import Selector
-from agenttune.policy.profile import Placement, Profile, SoftirqBudget
+from agenttune.policy.profile import ModuleWish, Placement, Profile, SoftirqBudget
 from agenttune.policy.profile_file import list_profiles, profile_search, read_profile
 from agenttune.policy.profile_schema import SECTIONS
 
@@ -48,6 +48,14 @@ softirq:
   netdev-budget: 128
   netdev-budget-usecs: 2000
   dev-weight: 32
+module:
+  load: true
+  required: true
+  placement: away
+  placement-window-ms: 200
+  placement-quiet-pct: 5
+  napi-budget: 16
+  softirq-budget-us: 200
 """
     assert read(tmp_path, text) == Profile(
         name="p",
@@ -63,6 +71,7 @@ softirq:
         steer_xps=True,
         default_affinity=True,
         softirq=SoftirqBudget(128, 2000, 32),
+        module=ModuleWish(True, True, "away", 200, 5, 16, 200),
     )
 
 
@@ -92,7 +101,7 @@ def test_a_cpuset_names_the_agents_cpus(tmp_path: Path) -> None:
         (
             "zzzz: 1",
             "p.yaml:1:1: unknown key 'zzzz'; the keys are description, include, agent, "
-            "housekeeping, interrupts, steering, softirq",
+            "housekeeping, interrupts, steering, softirq, module",
         ),
         (
             "agent:\n  pin: yes\n",
@@ -286,14 +295,20 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
 def test_shipped_profiles_are_found_and_say_what_they_do() -> None:
     assert SHIPPED in profile_search()
     names = [entry.name for entry in list_profiles([SHIPPED])]
-    assert names == ["agent-latency", "agent-latency-strict", "observe-only"]
-    latency, strict, observe = (read_profile(name, [SHIPPED]) for name in names)
+    assert names == [
+        "agent-latency", "agent-latency-module", "agent-latency-strict", "observe-only"
+    ]  # fmt: skip
+    latency, module, strict, observe = (read_profile(name, [SHIPPED]) for name in names)
     assert latency.placement is Placement.AWAY
     assert not latency.pin_agent
     assert latency.softirq == SoftirqBudget()
     assert (strict.placement, strict.default_affinity) == (Placement.AWAY, True)
     assert strict.pin_agent
     assert strict.softirq == SoftirqBudget(netdev_budget=128, dev_weight=32)
+    assert module.placement is None
+    assert module.module == ModuleWish(
+        load=True, placement="off", napi_budget=16, softirq_budget_us=200
+    )
     assert observe == Profile("observe-only", observe.description, observe.selectors)
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -13,11 +13,18 @@ from agenttune.change.classify import Cause, classify, unmovable
 from agenttune.change.entry import Entry, EntryState, Transaction
 from agenttune.change.journal import Journal
 from agenttune.change.kernel import Kernel
-from agenttune.change.knobs.knob import TargetGone
+from agenttune.change.knobs.knob import KnobOps, TargetGone
 from agenttune.change.knobs.registry import OPS
 from agenttune.change.revert import Reverted, record, restore, undo
 from agenttune.change.verify import Condition, Item, landing, read_settled
-from agenttune.errors import ApplyError, ExitCode, InputError, JournalError, RevertIncomplete
+from agenttune.errors import (
+    ApplyError,
+    ExitCode,
+    HostError,
+    InputError,
+    JournalError,
+    RevertIncomplete,
+)
 from agenttune.policy.plan import Change, Knob, Plan
 
 _REPLAN = "Plan again, and apply the new plan."
@@ -43,7 +50,8 @@ def apply(
 ) -> Applied:
     """Write every change of `plan` that is not there already, each after its durable intent.
 
-    What the kernel keeps to itself, and tasks that have ended, are skipped and the rest goes on.
+    What the kernel keeps to itself, tasks that have ended and optional changes that the host
+    refuses are skipped, and the rest goes on.
     Any other failure, Ctrl-C too, undoes what this call wrote before it raises: ApplyError (also
     for a plan that no longer fits the host, before anything is written), JournalError, HostError;
     RevertIncomplete when something could not be undone.
@@ -65,7 +73,7 @@ def apply(
             name = timer.arm(kernel, journal.path.parent, made.txn, deadline_ns)
             journal.update(replace(made, timer=name))
         for entry in entries:
-            items.append(_write(kernel, made.txn, entry))
+            items.append(_write_or_skip(kernel, made.txn, entry, plan.changes[entry.seq]))
             _refuse_alteration(items[-1].entry)
         journal.settle(made.txn, [item.entry for item in items])
     except BaseException as error:
@@ -104,12 +112,15 @@ def _prepare(plan: Plan, kernel: Kernel) -> tuple[Entry, ...]:
     entries: list[Entry] = []
     stale: list[str] = []
     seen: set[Knob] = set()
+    coming: set[Knob] = set()
     for seq, change in enumerate(plan.changes):
         if change.knob in seen:
             raise InputError(f"the plan changes {change.knob} twice", hint=_REPLAN)
         seen.add(change.knob)
         try:
-            entries.append(_draft(plan, kernel, seq, change))
+            entries.append(_draft(plan, kernel, seq, change, coming))
+            if entries[-1].state is EntryState.INTENT:
+                coming.add(change.knob)
         except _StaleError as error:
             stale.append(str(error))
     if stale:
@@ -125,7 +136,8 @@ class _StaleError(Exception):
     """One change whose plan no longer fits."""
 
 
-def _draft(plan: Plan, kernel: Kernel, seq: int, change: Change) -> Entry:
+def _draft(plan: Plan, kernel: Kernel, seq: int, change: Change, coming: Container[Knob]) -> Entry:
+    """`coming`: the earlier changes that will be written, which may make this target appear."""
     ops = OPS[change.knob.kind]
     entry = _entry(seq, change)
     try:
@@ -139,6 +151,8 @@ def _draft(plan: Plan, kernel: Kernel, seq: int, change: Change) -> Entry:
             return replace(entry, note=f"{refusal}. {refusal.remedy}")
         context = ops.context(kernel, place)
     except TargetGone as error:
+        if ops.provider in coming:
+            return replace(entry, state=EntryState.INTENT)
         if ops.dies_with_target:
             return replace(entry, note=error.message)
         raise _StaleError(f"{change.knob}: {error.message}") from error
@@ -175,6 +189,15 @@ def _entry(seq: int, change: Change) -> Entry:
     )
 
 
+def _write_or_skip(kernel: Kernel, txn: int, entry: Entry, change: Change) -> Item:
+    try:
+        return _write(kernel, txn, entry)
+    except (ApplyError, HostError) as error:
+        if not change.optional:
+            raise
+        return _skipped(txn, entry, f"{error.message}. {error.hint}")
+
+
 def _write(kernel: Kernel, txn: int, entry: Entry) -> Item:
     """Write one change and read it back. Raises ApplyError when the write fails."""
     if entry.state is not EntryState.INTENT:
@@ -182,6 +205,8 @@ def _write(kernel: Kernel, txn: int, entry: Entry) -> Item:
     ops = OPS[entry.knob.kind]
     try:
         place = ops.locate(kernel, entry.knob.target)
+        if not entry.place:
+            entry = _arrived(kernel, ops, place, entry)
         ops.write(kernel, place, entry.wanted)
         observed = read_settled(kernel, ops, place, lambda s: ops.accepts(entry.wanted, s))
         effective = ops.effective(kernel, place)
@@ -197,6 +222,16 @@ def _write(kernel: Kernel, txn: int, entry: Entry) -> Item:
         raise ApplyError(what, hint=refusal.remedy) from error
     done = replace(entry, state=EntryState.APPLIED, observed=observed, place=place)
     return Item(txn, done, landing(entry.wanted, effective), observed, effective)
+
+
+def _arrived(kernel: Kernel, ops: KnobOps, place: str, entry: Entry) -> Entry:
+    """An entry whose target an earlier change of the plan made; nobody could read it before.
+
+    Its durable intent has what the plan expects there. Killed before the result is recorded, it is
+    undone with that, and so is what made the target.
+    """
+    before, context = ops.read(kernel, place), ops.context(kernel, place)
+    return replace(entry, before=before, context=context)
 
 
 def _refuse_alteration(entry: Entry) -> None:

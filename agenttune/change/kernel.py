@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from agenttune.change import loader
 from agenttune.errors import HostError
 from agenttune.host.cpumask import CpuMask
 from agenttune.host.tree import Tree
@@ -80,6 +81,12 @@ class Kernel:
             return os.stat(self.tree.path(path), follow_symlinks=False).st_ino  # noqa: PTH116
         except OSError:
             return None
+
+    def load_module(self, path: str) -> None:
+        loader.load(Path(self.tree.path(path)))
+
+    def unload_module(self, name: str) -> None:
+        loader.unload(name)
 
     def boot_id(self) -> str:
         return self.read("/proc/sys/kernel/random/boot_id").strip()

@@ -45,3 +45,21 @@ def tasks(kernel: Kernel) -> Iterator[TaskStat]:
             stat = task_stat(kernel, pid, tgid)
             if stat is not None:
                 yield stat
+
+
+def holders(kernel: Kernel, path: str) -> tuple[str, ...]:
+    """Who has `path` open or mapped: 'agent (pid 12)'."""
+    tree = kernel.tree
+    found = []
+    for pid in tree.numbers("/proc"):
+        opened = (tree.link(f"/proc/{pid}/fd/{fd}") for fd in tree.numbers(f"/proc/{pid}/fd"))
+        if path in opened or _maps(kernel, pid, path):
+            found.append(f"{tree.read(f'/proc/{pid}/comm') or '?'} (pid {pid})")
+    return tuple(found)
+
+
+def _maps(kernel: Kernel, pid: int, path: str) -> bool:
+    """A mapping holds the file after its descriptor is closed."""
+    return any(
+        line.rstrip().endswith(path.encode()) for line in kernel.tree.lines(f"/proc/{pid}/maps")
+    )

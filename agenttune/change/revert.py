@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -26,7 +26,8 @@ class Outcome(StrEnum):
     restored: the old value is back, and was read back. unchanged: it was there already.
     foreign: neither old nor ours is there; left alone. gone: the device or queue is not there.
     died: the task, daemon or interface took our value with it. expired: the host booted since.
-    failed: the write failed; the entry stays for another try. blocked: a newer one failed first.
+    failed: the write failed; the entry stays for another try. blocked: a newer change, or a value
+    that needs this one, is still there; the entry stays too.
     """
 
     RESTORED = "restored"
@@ -76,8 +77,11 @@ class Reverted:
         return ExitCode.REVERT_INCOMPLETE if incomplete else ExitCode.OK
 
 
-def revert(kernel: Kernel, journal: Journal) -> Reverted:
-    """Undo every open transaction. Idempotent; a killed one is finished by the next.
+def revert(
+    kernel: Kernel, journal: Journal, only: Container[KnobKind] = frozenset(KnobKind)
+) -> Reverted:
+    """Undo every open transaction, or its changes of some kinds. Idempotent; a killed one is
+    finished by the next.
 
     Raises HostError without privilege, JournalError when the outcome cannot be recorded.
     """
@@ -87,24 +91,37 @@ def revert(kernel: Kernel, journal: Journal) -> Reverted:
     heirs = 0
     blocked: set[Knob] = set()
     for made in reversed(journal.open_transactions()):
-        undone = undo(kernel, journal, made, blocked)
+        undone = undo(kernel, journal, _part(made, only), blocked)
         done += undone.restorations
         heirs += undone.heirs
     return Reverted(tuple(done), heirs)
 
 
-def preview(kernel: Kernel, journal: Journal | None) -> Reverted:
+def _part(made: Transaction, only: Container[KnobKind]) -> Transaction:
+    """The changes of these kinds; the timer stays as long as there are others."""
+    chosen = tuple(entry for entry in made.entries if entry.knob.kind in only)
+    whole = {entry.seq for entry in made.open_entries} <= {entry.seq for entry in chosen}
+    return replace(made, entries=chosen, timer=made.timer if whole else "")
+
+
+def preview(
+    kernel: Kernel, journal: Journal | None, only: Container[KnobKind] = frozenset(KnobKind)
+) -> Reverted:
     """What revert() would do now, by reading alone."""
     kernel.irq_hints.clear()
     boot_id = kernel.boot_id()
     assumed: dict[Knob, str] = {}
+    blocked: set[Knob] = set()
     done: list[Restoration] = []
     for made in reversed(journal.open_transactions() if journal else ()):
-        for entry in reversed(made.open_entries):
+        for entry in reversed(_part(made, only).open_entries):
             if made.boot_id != boot_id:
                 done.append(Restoration(made.txn, entry, Outcome.EXPIRED))
                 continue
-            found = _judge(kernel, made.txn, entry, assumed.get(entry.knob))
+            found = _blocked(made.txn, entry, blocked) or _judge(
+                kernel, made.txn, entry, assumed.get(entry.knob)
+            )
+            _block(found, blocked)
             if found.outcome is Outcome.RESTORED:
                 assumed[entry.knob] = entry.before
             done.append(found)
@@ -124,7 +141,10 @@ def restore(kernel: Kernel, made: Transaction, blocked: set[Knob]) -> Reverted:
     if made.boot_id != kernel.boot_id():
         done = [Restoration(made.txn, e, Outcome.EXPIRED) for e in reversed(made.open_entries)]
     else:
-        done = [_restore(kernel, made.txn, e, blocked) for e in reversed(made.open_entries)]
+        done = []
+        for entry in reversed(made.open_entries):
+            done.append(_restore(kernel, made.txn, entry, blocked))
+            _block(done[-1], blocked)
         heirs = task.restore_heirs(kernel, _pins(made.entries))
         done = [_audit(kernel, each) for each in done]
         blocked |= {each.entry.knob for each in done if each.outcome is Outcome.FAILED}
@@ -139,10 +159,22 @@ def record(journal: Journal, made: Transaction, done: Reverted) -> None:
 
 
 def _restore(kernel: Kernel, txn: int, entry: Entry, blocked: set[Knob]) -> Restoration:
-    if entry.knob in blocked:
-        return Restoration(txn, entry, Outcome.BLOCKED, detail="a newer change is still in place")
-    found = _judge(kernel, txn, entry, None)
+    found = _blocked(txn, entry, blocked) or _judge(kernel, txn, entry, None)
     return _write_back(kernel, found) if found.outcome is Outcome.RESTORED else found
+
+
+def _blocked(txn: int, entry: Entry, blocked: Container[Knob]) -> Restoration | None:
+    if entry.knob not in blocked:
+        return None
+    detail = "a newer change of it, or a value that needs it, is still in place"
+    return Restoration(txn, entry, Outcome.BLOCKED, detail=detail)
+
+
+def _block(found: Restoration, blocked: set[Knob]) -> None:
+    """Someone's value on a target keeps what made the target: undoing that would take it away."""
+    provider = OPS[found.entry.knob.kind].provider
+    if provider is not None and found.outcome in {Outcome.FOREIGN, Outcome.FAILED}:
+        blocked.add(provider)
 
 
 def _judge(kernel: Kernel, txn: int, entry: Entry, assumed: str | None) -> Restoration:

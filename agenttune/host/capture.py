@@ -14,9 +14,10 @@ from agenttune.host.cpus import read_topology
 from agenttune.host.devices import read_pci_devices
 from agenttune.host.host import Host
 from agenttune.host.interrupts import Devices, read_interrupts
+from agenttune.host.module import read_module
 from agenttune.host.network import read_interfaces, read_sysctls
 from agenttune.host.selector import Selector
-from agenttune.host.tasks import find_tasks_in, read_comms, read_irq_threads
+from agenttune.host.tasks import find_tasks_in, read_comms, read_irq_threads, read_napi_threads
 from agenttune.host.tree import Tree
 from agenttune.host.writers import read_writers
 
@@ -43,10 +44,11 @@ def read_host(root: Path = Path("/"), selectors: Sequence[Selector] = ()) -> Hos
         threads=read_irq_threads(tree, comms),
     )
     vectors, arch = read_interrupts(tree, devices)
+    kernel = _kernel(tree)
     return Host(
         root=str(root),
         live=tree.live,
-        kernel=_kernel(tree),
+        kernel=kernel,
         boot_id=_noted(tree, "boot id", "/proc/sys/kernel/random/boot_id"),
         topology=topology,
         vectors=vectors,
@@ -59,6 +61,8 @@ def read_host(root: Path = Path("/"), selectors: Sequence[Selector] = ()) -> Hos
         sysctls=read_sysctls(tree),
         writers=read_writers(tree, comms),
         agents=find_tasks_in(tree, selectors),
+        napi_threads=read_napi_threads(tree, comms),
+        module=read_module(tree, kernel),
         unknown=tree.unknown(),
     )
 

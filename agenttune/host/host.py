@@ -220,6 +220,33 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class NapiThread:
+    """The kernel thread that polls one NAPI instance, 'napi/eth0-8193'."""
+
+    pid: int
+    start_ticks: int
+    comm: str
+    interface: str
+    napi_id: int
+    affinity: CpuMask
+
+
+@dataclass(frozen=True, slots=True)
+class KernelModule:
+    """The kernel module agent_latency. `loaded` is the version that runs, None when none does.
+
+    `settings` are its sysctls by name. `file` is what can be loaded, None when it is loaded or
+    cannot be; then `obstacle` says why not, and `remedy` what would help.
+    """
+
+    loaded: str | None = None
+    settings: Mapping[str, str] | None = None
+    file: str | None = None
+    obstacle: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     """One machine at one time. `unknown` lists what could not be read and why, for the user."""
 
@@ -238,4 +265,6 @@ class Host:
     sysctls: Mapping[str, int] | None = None
     writers: tuple[Writer, ...] = ()
     agents: tuple[Task, ...] = ()
+    napi_threads: tuple[NapiThread, ...] = ()
+    module: KernelModule | None = None
     unknown: tuple[str, ...] = ()

@@ -9,13 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from agenttune.host.cpumask import CpuMask
-from agenttune.host.host import IrqThread, Task
+from agenttune.host.host import IrqThread, NapiThread, Task
 from agenttune.host.selector import Selector, SelectorKind
 from agenttune.host.tree import Tree, is_decimal
 
 _PROC = "/proc"
 # irq/%d-%s, or irq/%d-s-%s for a secondary handler (setup_irq_thread(), kernel/irq/manage.c).
 _IRQ_COMM = re.compile(r"irq/([0-9]+)-.*", re.DOTALL)
+# napi_kthread_create(), net/core/dev.c, v6.12; an interface's name may hold dashes.
+_NAPI_COMM = re.compile(r"napi/(.+)-([0-9]+)", re.DOTALL)
 # PF_KTHREAD (include/linux/sched.h, v6.12): any process may call itself 'irq/24-eth0'.
 _PF_KTHREAD = 0x00200000
 
@@ -58,6 +60,22 @@ def read_irq_threads(tree: Tree, comms: Mapping[int, str]) -> Mapping[int, tuple
                 irq = int(match[1])
                 threads[irq] = (*threads.get(irq, ()), IrqThread(pid, comm, affinity))
     return threads
+
+
+def read_napi_threads(tree: Tree, comms: Mapping[int, str]) -> tuple[NapiThread, ...]:
+    """Threads that poll NAPI instances, where an interface is set to 'threaded'.
+
+    /proc shows a kernel thread's whole name (get_kthread_comm(), kernel/kthread.c, since v5.17).
+    """
+    threads = []
+    for pid, comm in sorted(comms.items()):
+        match = _NAPI_COMM.fullmatch(comm)
+        fields = _stat(tree, f"{_PROC}/{pid}") if match else None
+        affinity = _status(tree, f"{_PROC}/{pid}") if match else None
+        if match and fields and affinity is not None and int(fields[6]) & _PF_KTHREAD:
+            napi = (match[1], int(match[2]))
+            threads.append(NapiThread(pid, int(fields[19]), comm, *napi, affinity))
+    return tuple(threads)
 
 
 def _candidates(tree: Tree, selectors: Sequence[Selector]) -> Iterator[int]:

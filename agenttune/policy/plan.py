@@ -13,7 +13,8 @@ from agenttune.host.host import Movability, VectorKey
 class KnobKind(StrEnum):
     """The kinds of kernel setting that agenttune changes; one file each in change/knobs/.
 
-    The canonical value of a mask knob is the list form ('0-3'), that of a sysctl its decimal text.
+    The canonical value of a mask knob is the list form ('0-3'), that of a sysctl its decimal text,
+    that of the module LOADED or NOT_LOADED.
     """
 
     VECTOR_AFFINITY = "vector-affinity"
@@ -24,6 +25,12 @@ class KnobKind(StrEnum):
     SYSCTL = "sysctl"
     TASK_AFFINITY = "task-affinity"
     IRQBALANCE_BANS = "irqbalance-bans"
+    MODULE = "module"
+    MODULE_SETTING = "module-setting"
+
+
+LOADED = "loaded"
+NOT_LOADED = "not loaded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +39,8 @@ class Knob:
 
     `target` by kind: vector-affinity and irq-thread-affinity 'DEVICE/ENTRY/ACTION' (VectorKey);
     rps-cpus 'eth0/rx-0'; xps-cpus 'eth0/tx-0'; sysctl 'net.core.netdev_budget'; task-affinity
-    'PID@START_TICKS'; default-affinity ''; irqbalance-bans ''.
+    'PID@START_TICKS'; default-affinity ''; irqbalance-bans ''; module 'agent_latency';
+    module-setting its sysctl below kernel/agent_latency, 'agent_cpus'.
     """
 
     kind: KnobKind
@@ -47,6 +55,7 @@ class Change:
     """Set `knob` from `before` to `wanted`; `label` names the target for people.
 
     `before` is what the inventory saw: apply reads it again and refuses when it differs.
+    `optional`: when the host refuses it, apply says so and goes on without it.
     """
 
     knob: Knob
@@ -55,6 +64,16 @@ class Change:
     label: str
     reason: str
     evidence: tuple[str, ...] = ()
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unmet:
+    """Something the profile asks for that this host cannot do; `remedy` is a full sentence."""
+
+    what: str
+    why: str
+    remedy: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,4 +98,5 @@ class Plan:
     housekeeping_cpus: CpuMask
     changes: tuple[Change, ...]
     unmovable: tuple[Unmovable, ...] = ()
+    unmet: tuple[Unmet, ...] = ()
     notes: tuple[str, ...] = ()

@@ -3,8 +3,9 @@
 
 The order of changes: irqbalance's bans first, or it moves a vector again before its ban. Host-wide
 limits next, with the default affinity, so that a device that appears meanwhile starts right. Then
-the vectors, their threads, and the packet steering that follows them. The agent is pinned last,
-onto CPUs that are quiet by then.
+the vectors, their threads (NAPI's too), and the packet steering that follows them. The agent is
+pinned onto CPUs that are quiet by then. The kernel module comes last, so that a revert switches it
+off and unloads it before it puts back what the module might otherwise move.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from agenttune.measure.measurement import Measurement
 from agenttune.policy.budget import budget_changes
 from agenttune.policy.evidence import host_evidence
 from agenttune.policy.loads import Loads, host_loads
+from agenttune.policy.module import module_changes
+from agenttune.policy.napi_threads import napi_thread_changes
 from agenttune.policy.placement import Move, place_vectors
 from agenttune.policy.plan import Change, Knob, KnobKind, Plan
 from agenttune.policy.profile import Placement, Profile
 from agenttune.policy.rivals import irqbalance_bans, irqbalance_notes, rival_notes
 from agenttune.policy.roles import Roles, cpu_roles
-from agenttune.policy.steering import default_affinity_change, steering_changes, threaded_notes
+from agenttune.policy.steering import default_affinity_change, steering_changes
 from agenttune.policy.threads import thread_changes
 from agenttune.policy.unmovable import unmovable_vectors, unread_notes, unsure_notes
 from agenttune.policy.vectors import vector_change
@@ -40,14 +43,17 @@ def make_plan(host: Host, profile: Profile, measurement: Measurement | None = No
     budgets, budget_notes = budget_changes(host, profile.softirq, measurement)
     moved = [move.vector.irq for move in moves]
     threads, thread_notes = thread_changes(host, roles, moved) if placed else ((), ())
+    module, unmet, module_notes = module_changes(host, profile, roles)
     changes = (
         *irqbalance_bans(host, moves),
         *budgets,
         *default_affinity_change(host, profile, roles),
         *_vector_changes(host, profile, roles, moves, measurement),
         *threads,
+        *(napi_thread_changes(host, roles, moves) if placed else ()),
         *steering_changes(host, profile, roles, moves),
         *_pins(host, profile, roles),
+        *module,
     )
     return Plan(
         profile=profile.name,
@@ -57,11 +63,13 @@ def make_plan(host: Host, profile: Profile, measurement: Measurement | None = No
         housekeeping_cpus=roles.housekeeping,
         changes=changes,
         unmovable=unmovable_vectors(host, roles) if placed else (),
+        unmet=unmet,
         notes=(
             *roles.notes,
             *_basis_notes(host, loads, moves, measurement),
             *budget_notes,
             *thread_notes,
+            *module_notes,
             *(_placing_notes(host, roles) if placed else ()),
             *rival_notes(host, changes),
             *_pin_notes(host, profile),
@@ -70,7 +78,7 @@ def make_plan(host: Host, profile: Profile, measurement: Measurement | None = No
 
 
 def _placing_notes(host: Host, roles: Roles) -> tuple[str, ...]:
-    return (*unread_notes(host), *threaded_notes(host), *irqbalance_notes(host, roles))
+    return (*unread_notes(host), *irqbalance_notes(host, roles))
 
 
 def _device_order(vector: Vector) -> tuple[str, int, str]:

@@ -28,6 +28,24 @@ class SoftirqBudget:
 
 
 @dataclass(frozen=True, slots=True)
+class ModuleWish:
+    """What the kernel module should do; None leaves one of its settings alone.
+
+    `required`: a host that cannot load it refuses the plan. `placement` None leaves it, 'off' too
+    is a value. `softirq_budget_us` bounds net_rx_action on an agent CPU, `napi_budget` its packets;
+    0 switches either off.
+    """
+
+    load: bool = False
+    required: bool = False
+    placement: str | None = None
+    placement_window_ms: int | None = None
+    placement_quiet_pct: int | None = None
+    napi_budget: int | None = None
+    softirq_budget_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """One profile after includes are merged.
 
@@ -49,3 +67,4 @@ class Profile:
     steer_xps: bool = False
     default_affinity: bool = False
     softirq: SoftirqBudget = SoftirqBudget()
+    module: ModuleWish = ModuleWish()

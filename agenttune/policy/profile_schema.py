@@ -11,7 +11,7 @@ from dataclasses import replace
 from agenttune.errors import InputError
 from agenttune.host.cpumask import CpuMask
 from agenttune.host.selector import Selector
-from agenttune.policy.profile import Placement, Profile
+from agenttune.policy.profile import ModuleWish, Placement, Profile
 from agenttune.policy.yaml_node import Mark, YamlList, YamlMap, YamlNode, YamlScalar, shown
 
 LEAVE = "leave"
@@ -22,6 +22,15 @@ BUDGET_RANGE = (1, 100_000)
 # The kernel's minimum is 2 s / HZ (net/core/sysctl_net_core.c, netdev_budget_usecs_min) and HZ is
 # at most 1000 on x86; the maximum bounds one softirq run to a second.
 USECS_RANGE = (2_000, 1_000_000)
+# The module's own ranges (kmod/README.md); it refuses what is outside.
+MODULE_PLACEMENTS = ("off", "away", "near", "same")
+MODULE_RANGES: Mapping[str, tuple[str, tuple[int, int], str]] = {
+    "placement-window-ms": ("placement_window_ms", (10, 10_000), "milliseconds"),
+    "placement-quiet-pct": ("placement_quiet_pct", (1, 100), "percent"),
+    "napi-budget": ("napi_budget", (0, 100_000), "packets"),
+    "softirq-budget-us": ("softirq_budget_us", (0, 10_000), "microseconds"),
+}
+MIN_SOFTIRQ_BUDGET_US = 10
 
 Setter = Callable[[Profile, YamlNode], Profile]
 
@@ -39,6 +48,7 @@ def apply_settings(base: Profile, document: YamlMap) -> Profile:
         else:
             raise _unknown_key(key, ("description", "include", *SECTIONS), "")
     _refuse_overlap(profile, document)
+    _refuse_unloaded(profile, document)
     return profile
 
 
@@ -72,6 +82,15 @@ def _refuse_overlap(profile: Profile, document: YamlMap) -> None:
             f"CPUs {shared} are both agent and housekeeping CPUs",
             "give each CPU to one of agent.cpus and housekeeping.cpus",
         )
+
+
+def _refuse_unloaded(profile: Profile, document: YamlMap) -> None:
+    """A setting of a module that is not to be loaded would say nothing."""
+    wish = profile.module
+    if wish.load or replace(wish, required=False) == ModuleWish():
+        return
+    mark = next((key.mark for key, _ in document.entries if key.text == "module"), document.mark)
+    raise mark.error("'module' has settings, but is not loaded", "add 'load: true' to it")
 
 
 def _mark_of(document: YamlMap, section: str) -> Mark | None:
@@ -197,6 +216,31 @@ def _dev_weight(profile: Profile, node: YamlNode) -> Profile:
     return replace(profile, softirq=replace(profile.softirq, dev_weight=value))
 
 
+def _module_placement(profile: Profile, node: YamlNode) -> Profile:
+    right = f"write {_listed(MODULE_PLACEMENTS)} or leave"
+    text = scalar(node, right)
+    if text not in (*MODULE_PLACEMENTS, LEAVE):
+        raise node.mark.error(f"{shown(text)} is no placement of the module", right)
+    return _module(profile, placement=None if text == LEAVE else text)
+
+
+def _module(profile: Profile, **wish: str | int | bool | None) -> Profile:
+    return replace(profile, module=replace(profile.module, **wish))  # type: ignore[arg-type]
+
+
+def _module_number(key: str) -> Setter:
+    field, limits, unit = MODULE_RANGES[key]
+
+    def setter(profile: Profile, node: YamlNode) -> Profile:
+        value = _budget(node, limits, unit)
+        if key == "softirq-budget-us" and value in range(1, MIN_SOFTIRQ_BUDGET_US):
+            right = f"write 0 for none, {MIN_SOFTIRQ_BUDGET_US}..{limits[1]} {unit}, or leave"
+            raise node.mark.error(f"{value} is out of range", right)
+        return _module(profile, **{field: value})
+
+    return setter
+
+
 SECTIONS: Mapping[str, Mapping[str, Setter]] = {
     "agent": {
         "selectors": _selectors,
@@ -216,5 +260,11 @@ SECTIONS: Mapping[str, Mapping[str, Setter]] = {
         "netdev-budget": _netdev_budget,
         "netdev-budget-usecs": _netdev_budget_usecs,
         "dev-weight": _dev_weight,
+    },
+    "module": {
+        "load": lambda profile, node: _module(profile, load=_boolean(node)),
+        "required": lambda profile, node: _module(profile, required=_boolean(node)),
+        "placement": _module_placement,
+        **{key: _module_number(key) for key in MODULE_RANGES},
     },
 }

@@ -43,14 +43,6 @@ def steering_changes(
     )
 
 
-def threaded_notes(host: Host) -> tuple[str, ...]:
-    return tuple(
-        f"{interface.name} polls in NAPI threads: this plan does not place them"
-        for interface in host.interfaces
-        if interface.threaded
-    )
-
-
 def _steered(host: Host, profile: Profile) -> Iterator[tuple[NetInterface, NetQueue]]:
     wanted = {"rx": profile.steer_rps, "tx": profile.steer_xps}
     for interface in sorted(host.interfaces, key=lambda i: i.name):

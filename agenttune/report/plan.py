@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from agenttune.policy.plan import Change, Plan
+from agenttune.policy.plan import Change, KnobKind, Plan
 
 
 def plan_text(plan: Plan) -> str:
-    """The changes in order with reason and evidence, then what cannot move, then notes."""
+    """The changes in order with reason and evidence, what cannot move or be done, notes."""
     parts = [_head(plan)]
     parts += [_change_text(number, change) for number, change in enumerate(plan.changes, 1)]
     if plan.unmovable:
@@ -18,6 +18,10 @@ def plan_text(plan: Plan) -> str:
                 f"on CPU {unmovable.cpus}\n"
                 f"      remedy: {unmovable.remedy}\n"
             )
+    if plan.unmet:
+        parts.append(f"\ncannot be done ({len(plan.unmet)}):\n")
+        for unmet in plan.unmet:
+            parts.append(f"  {unmet.what}: {unmet.why}\n      remedy: {unmet.remedy}\n")
     if plan.notes:
         parts.append("\nnotes:\n")
         parts += [f"  {note}\n" for note in plan.notes]
@@ -34,11 +38,15 @@ def _head(plan: Plan) -> str:
     )
 
 
+def _no_value(kind: KnobKind) -> str:
+    return "none" if kind is KnobKind.MODULE_SETTING else "(read when applied)"
+
+
 def _change_text(number: int, change: Change) -> str:
     lines = [
         f"\n{number}. {change.knob}",
         f"   {change.label}" if change.label else "",
-        f"   - {change.before or '(read when applied)'}",
+        f"   - {change.before or _no_value(change.knob.kind)}",
         f"   + {change.wanted}",
         f"   why: {change.reason}",
         *(f"        {line}" for line in change.evidence),

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from agenttune.policy.profile import Profile
+from agenttune.policy.profile import ModuleWish, Profile
 from agenttune.report.table import table
 
 
@@ -22,9 +22,24 @@ def profile_text(profile: Profile) -> str:
         ("net.core.netdev_budget", profile.softirq.netdev_budget or leave),
         ("net.core.netdev_budget_usecs", profile.softirq.netdev_budget_usecs or leave),
         ("net.core.dev_weight", profile.softirq.dev_weight or leave),
+        *_module_rows(profile.module),
     )
     head = f"profile {profile.name}: {profile.description}\n"
     return head + table(("setting", "value"), rows)
+
+
+def _module_rows(wish: ModuleWish) -> tuple[tuple[str, object], ...]:
+    if not wish.load:
+        return (("kernel module", "leave as it is"),)
+    values = (
+        ("module placement", wish.placement),
+        ("module placement window, ms", wish.placement_window_ms),
+        ("module quiet limit, %", wish.placement_quiet_pct),
+        ("module NAPI budget, packets", wish.napi_budget),
+        ("module softirq budget, us", wish.softirq_budget_us),
+    )
+    rows = ((name, "leave as it is" if value is None else value) for name, value in values)
+    return (("kernel module", "load (required)" if wish.required else "load"), *rows)
 
 
 def _yes(wanted: bool) -> str:

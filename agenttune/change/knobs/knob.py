@@ -11,7 +11,7 @@ from functools import lru_cache
 from agenttune.change.kernel import Kernel
 from agenttune.errors import HostError
 from agenttune.host.cpumask import CpuMask
-from agenttune.policy.plan import Plan
+from agenttune.policy.plan import Knob, Plan
 
 
 class TargetGone(HostError):
@@ -52,6 +52,8 @@ class KnobOps:
     natural(kernel, place): a value that the kernel itself may have put in place of ours.
     rebase(kernel, current, plan): for a value that adds to what is there, the value to write.
     dies_with_target: a vanished target took our value with it, so nothing is left to undo.
+    provider: the change that makes the target appear; while a value of ours on it stays, that
+    change is not undone.
     """
 
     locate: Callable[[Kernel, str], str]
@@ -66,3 +68,4 @@ class KnobOps:
     natural: Callable[[Kernel, str], str | None] = _no_effective
     rebase: Callable[[Kernel, str, Plan], str] | None = None
     dies_with_target: bool = False
+    provider: Knob | None = None

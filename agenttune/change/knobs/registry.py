@@ -10,6 +10,7 @@ from agenttune.change.knobs import (
     default_affinity,
     irq_thread,
     irqbalance,
+    module,
     steering,
     sysctl,
     task,
@@ -28,5 +29,7 @@ OPS: Mapping[KnobKind, KnobOps] = MappingProxyType(
         KnobKind.SYSCTL: sysctl.OPS,
         KnobKind.TASK_AFFINITY: task.OPS,
         KnobKind.IRQBALANCE_BANS: irqbalance.OPS,
+        KnobKind.MODULE: module.OPS,
+        KnobKind.MODULE_SETTING: module.SETTING,
     }
 )
