@@ -11,12 +11,38 @@ from typing import Any
 
 import pytest
 from change_host import FakeKernel, fast_directory, make_host, make_plan, plan_of
+from guest import HOW_TO_RUN, in_guest
 
 from agenttune.errors import HostError
 from agenttune.measure import bcc_compiler
 from agenttune.policy.plan import KnobKind, Plan
 
 RECORDINGS = Path(__file__).parent / "data/hosts"
+_LEFT_OUT = pytest.StashKey[dict[str, int]]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves tests that need a guest out where there is none; the next hook says so."""
+    if in_guest():
+        return
+    left_out: dict[str, list[pytest.Item]] = {mark: [] for mark in HOW_TO_RUN}
+    kept = []
+    for item in items:
+        mark = next((name for name in HOW_TO_RUN if item.get_closest_marker(name)), None)
+        (left_out[mark] if mark else kept).append(item)
+    config.stash[_LEFT_OUT] = {mark: len(found) for mark, found in left_out.items()}
+    if len(kept) < len(items):
+        config.hook.pytest_deselected(items=[item for found in left_out.values() for item in found])
+        items[:] = kept
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    """The lines about the tests that need a guest."""
+    return [
+        f"left out {count} tests that need a guest; they run with: {HOW_TO_RUN[mark]}"
+        for mark, count in config.stash.get(_LEFT_OUT, {}).items()
+        if count
+    ]
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vm.lab.errors import SetupMissing
+from vm.lab.kernels import setup_command
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,19 @@ class Cache:
         return self.kernel(name) / "initramfs"
 
 
+def cache_root() -> Path:
+    """Where the cache is, there or not."""
+    return Path(os.environ.get("AGENTTUNE_CACHE", "/var/cache/agenttune"))
+
+
 def find_cache(kernel: str) -> Cache:
     """The cache, with all that kernel `kernel` needs. Raises SetupMissing."""
-    cache = Cache(Path(os.environ.get("AGENTTUNE_CACHE", "/var/cache/agenttune")))
-    for path in (cache.qemu, cache.kernel(kernel) / "release", cache.initramfs(kernel)):
+    cache = Cache(cache_root())
+    if not cache.qemu.exists():
+        raise SetupMissing(f"{cache.qemu} is missing: run 'vm/setup --lab' first")
+    for path in (cache.kernel(kernel) / "release", cache.initramfs(kernel)):
         if not path.exists():
-            raise SetupMissing(f"{path} is missing: run 'vm/setup --lab' first")
+            raise SetupMissing(f"{path} is missing: run '{setup_command(kernel)}' first")
     return cache
 
 

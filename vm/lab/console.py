@@ -8,6 +8,9 @@ import re
 _TROUBLE = re.compile(
     r"Kernel panic|Oops|BUG: |WARNING: |general protection fault|int3: 0000|soft lockup"
     r"|hard LOCKUP|detected stalls|self-detected stall|blocked for more than|sysrq: Trigger a crash"
+    # What the debug kernel's checkers say without one of the words above.
+    r"|UBSAN: |KASAN: |ODEBUG: |suspicious RCU usage|possible recursive locking"
+    r"|scheduling while atomic|kmemleak: \d+ new suspected|lockdep: .*turn(ed|ing) off"
 )
 # Multi-threaded TCG sometimes runs a breakpoint the kernel has already patched away.
 _INT3 = re.compile(r"\bint3: 0000 \[#")

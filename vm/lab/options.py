@@ -7,7 +7,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-KERNELS = ("6.1", "6.12")
+from vm.lab.kernels import GUESTS
 
 EPILOG = """\
 exit status:
@@ -42,7 +42,7 @@ def parse(argv: list[str]) -> Options:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="%(prog)s [option]... -- COMMAND...",
     )
-    parser.add_argument("--kernel", choices=KERNELS, default=Options.kernel)
+    parser.add_argument("--kernel", choices=GUESTS, default=Options.kernel)
     parser.add_argument(
         "--iommu", action="store_true", help="add an Intel IOMMU that remaps interrupts"
     )

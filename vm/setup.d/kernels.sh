@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2154
 # Guest kernels: Debian's own, unpacked in the cache with their initramfs, never installed.
 
-KERNELS=(6.1 6.12)
+KERNELS=(6.1 6.12 6.12-rt)
 # What the initramfs needs to reach the host's files; all else is loaded from there.
 BOOT_MODULES=(virtio_pci virtio_console 9pnet_virtio 9p overlay)
 
@@ -20,9 +20,11 @@ fetch_kernels() {
     done
 }
 
-# The plain flavour only: not cloud (no 9p), not rt.
+# The plain flavour, or rt where the name says so; never cloud, which has no 9p.
 newest_image() {
-    apt-cache search --names-only "^linux-image-${1//./\\.}\\.[0-9]+[-+][a-z0-9]+-amd64$" |
+    local version=${1%-rt} flavour=${1#"${1%-rt}"}
+    apt-cache search --names-only \
+        "^linux-image-${version//./\\.}\\.[0-9]+[-+][a-z0-9]+$flavour-amd64$" |
         cut -d' ' -f1 | sort -V | tail -n 1
 }
 
