@@ -284,6 +284,28 @@ AT_INLINE __u64 at_softirq_enter(struct at_cpu *cpu, __u32 vector, struct at_sta
 	return at_after(now.now_ns, raised_ns);
 }
 
+/*
+ * The softirq now does the work of one of the interrupts that raised it, for front-ends that know
+ * which. irq_ns: when that was, which may be after the softirq's entry; 0 when it does more work for
+ * an interrupt that is long past: its name is kept, and the leg before the raise is forgotten. The
+ * caller keeps the frame's cause and puts it back.
+ */
+AT_INLINE void at_softirq_serve(struct at_cpu *cpu, __u32 irq, __u64 irq_ns)
+{
+	struct at_cause *cause = &cpu->softirq.cause;
+
+	cause->irq_ns = irq_ns;
+	cause->thread_ns = 0;
+	if (irq_ns > cause->raise_ns)
+		cause->raise_ns = irq_ns;
+	if (irq_ns > cause->entry_ns)
+		cause->entry_ns = irq_ns;
+	cause->irq = irq;
+	cause->irq_cpu = cpu->id;
+	cause->origin = 0;
+	cause->flags = AT_CAUSE_IRQ | (cause->flags & AT_CAUSE_KSOFTIRQD);
+}
+
 /* The softirq's own time, or AT_UNKNOWN for an exit without an entry. */
 AT_INLINE __u64 at_softirq_exit(struct at_cpu *cpu, __u32 vector, struct at_stamp now)
 {

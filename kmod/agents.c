@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The attached threads: who they are, how long they live, how a probe finds one. */
+#include <linux/atomic.h>
 #include <linux/cred.h>
 #include <linux/hash.h>
 #include <linux/list.h>
@@ -14,6 +15,7 @@
 #include "attribution.h"
 #include "cpus.h"
 #include "device.h"
+#include "turn.h"
 
 /* Twelve bits of the task's address: 4096 counts in one page, and as many lists. */
 #define TABLE_BITS 12
@@ -32,6 +34,8 @@ static struct hlist_head table[1 << TABLE_BITS];
 static unsigned int count;
 /* Raw: agents_gone() runs with preemption off. Nothing is locked inside it. */
 static DEFINE_RAW_SPINLOCK(agents_lock);
+
+static atomic64_t serials;
 
 /* Whether the probes are registered. Registering sleeps; probing_lock is not taken by probes. */
 static bool probing;
@@ -170,6 +174,7 @@ static struct agent *make_agent(struct task_struct *task, struct agent_file *fil
 	agent_file_get(file);
 	agent->slot = slot;
 	agent->uid = uid;
+	agent->serial = atomic64_inc_return(&serials);
 	agent->cpu = AGENT_NO_CPU;
 	agent->seen_begun = READ_ONCE(slot->begun);
 	raw_spin_lock_init(&agent->lock);
@@ -209,7 +214,7 @@ int agents_attach(struct task_struct *task, struct agent_file *file,
 			schedule_work(&stop_work);
 		return err;
 	}
-	agent_attribution_seed(agent);
+	agent_turn_seed(agent);
 	/*
 	 * do_exit() sets PF_EXITING before its tracepoint. Who exits from here on finds the agent in
 	 * the table; who set the flag before may have missed it.

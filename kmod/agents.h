@@ -17,6 +17,16 @@
 /* Device interrupts that completed for an agent lately. */
 #define AGENT_IRQS 8
 
+/* The device completions of one step, and the chain of the last. */
+struct agent_told {
+	u32 completions; /* in all */
+	u32 running; /* of these, those that did not have to wake the thread */
+	int irq; /* -1: none, or not known */
+	int softirq; /* -1: none */
+	u32 cpu;
+	u64 chain_ns;
+};
+
 /*
  * One attached thread.
  *
@@ -37,17 +47,26 @@ struct agent {
 	struct hlist_node node; /* in the table */
 	struct rcu_head rcu;
 	kuid_t uid;
+	u64 serial; /* no other agent ever has it */
 
 	raw_spinlock_t lock;
 	bool retired; /* out of the table: probes that found it before leave it alone */
 	unsigned int cpu; /* where it ran last, or AGENT_NO_CPU */
 	u32 irqs[AGENT_IRQS]; /* device interrupts, in no order */
 	u32 nr_irqs; /* how many were ever put there; the next goes to nr_irqs % AGENT_IRQS */
+	u64 told_key; /* the chain whose waking, if it comes, was told before it came; 0: none */
 	u64 seen_id; /* the slot's step that is open in `thread`; 0: none */
 	u32 seen_begun; /* the slot's `begun` when it was read last */
 	u64 steps; /* ended */
 	u64 unseen_steps; /* begun in the slot, and over before anything happened */
 	u64 completions;
+	u64 running;
+	u64 refused; /* steps begun while as many were open as are followed */
+	u64 stray; /* marks of steps that are not open */
+	u64 unbound; /* sockets that found no place in the table of bound ones */
+	u64 early_id; /* the step in the slot that `early` is of, before it is open in `thread` */
+	struct agent_told early;
+	struct agent_told told[AT_STEPS]; /* of thread.steps[] */
 	struct at_thread thread;
 };
 

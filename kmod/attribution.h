@@ -15,8 +15,8 @@ u64 agent_attribution_features(void);
 int agent_attribution_start(void);
 void agent_attribution_stop(void);
 
-/* A new agent, which is in the table: where it is now. */
-void agent_attribution_seed(struct agent *agent);
+/* Whether the probes are registered; a moment old. Any context. */
+bool agent_attribution_runs(void);
 
 /*
  * Nanoseconds that hardirqs and softirqs took on a CPU since the module was loaded, by the module's

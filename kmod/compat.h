@@ -4,6 +4,7 @@
 #define AGENT_COMPAT_H
 
 #include <linux/mm.h>
+#include <linux/sched.h>
 #include <linux/sysctl.h>
 #include <linux/version.h>
 
@@ -31,5 +32,15 @@ static inline void vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, vm_f
 #else
 #define AGENT_CTL_TABLE const struct ctl_table
 #endif
+
+/* v6.12, 152e11f6df29: a sleeper may stay on its run queue until it is picked. */
+static inline bool agent_sched_delayed(const struct task_struct *task)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
+	return false;
+#else
+	return task->se.sched_delayed;
+#endif
+}
 
 #endif

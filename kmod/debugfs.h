@@ -5,7 +5,7 @@
 
 struct dentry;
 
-/* Made before every part's init, removed after every part's exit. Files in it: mode 0400 or 0600. */
+/* Made before every part's init; it and its files are gone before any exit. Files: 0400 or 0600. */
 extern struct dentry *agent_debugfs;
 
 #endif

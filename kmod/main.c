@@ -8,7 +8,7 @@
 #include "cpus.h"
 #include "debugfs.h"
 #include "device.h"
-#include "step.h"
+#include "tally.h"
 
 struct dentry *agent_debugfs;
 
@@ -23,17 +23,18 @@ struct part {
  */
 static const struct part parts[] = {
 	{ agent_cpus_init, agent_cpus_exit },
+	{ agent_tally_init, agent_tally_exit },
 	{ agent_attribution_init, agent_attribution_exit },
-	{ agent_step_init, agent_step_exit },
 	{ agents_init, agents_exit },
 	{ agent_device_init, agent_device_exit },
 };
 
+/* Whoever reads one of the files is waited for. */
 static void undo(unsigned int count)
 {
+	debugfs_remove(agent_debugfs);
 	while (count--)
 		parts[count].exit();
-	debugfs_remove(agent_debugfs);
 }
 
 static int __init agent_latency_init(void)

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Which interrupt's work a NET_RX softirq does now. */
+#include <linux/hash.h>
+#include <linux/log2.h>
+#include <linux/netdevice.h>
+
+#include "napi_source.h"
+
+/* ____napi_schedule(), net/core/dev.c, v6.12: at the end, interrupts off. */
+static const struct list_head *poll_list(void)
+{
+	return &this_cpu_ptr(&softnet_data)->poll_list;
+}
+
+static struct agent_napi_source *source_of(struct agent_core *core, const void *napi)
+{
+	return &core->sources[hash_ptr(napi, ilog2(AGENT_NAPI_SOURCES))];
+}
+
+/* Handlers of one CPU do not nest where NAPIs are scheduled; an inner one looks again. */
+void agent_napi_source_begin(struct agent_core *core)
+{
+	core->poll_list_end = poll_list()->prev;
+}
+
+/*
+ * The list only grows while a handler runs: net_rx_action() takes from it on this CPU, and that
+ * does not run inside a hardirq.
+ */
+void agent_napi_source_end(struct agent_core *core, u32 irq)
+{
+	const struct list_head *list = poll_list(), *entry = core->poll_list_end;
+	const struct at_hardirq_frame *frame;
+
+	if (!entry || entry == list->prev || !core->frames.depth)
+		return;
+	frame = &core->frames.hardirqs[at_bounded(core->frames.depth - 1, AT_HARDIRQ_FRAMES)];
+	for (entry = entry->next; entry != list; entry = entry->next) {
+		const struct napi_struct *napi = list_entry(entry, struct napi_struct, poll_list);
+		struct agent_napi_source *source = source_of(core, napi);
+
+		source->napi = napi;
+		source->irq = irq;
+		source->irq_ns = frame->start_ns;
+		source->fresh = true;
+	}
+}
+
+/* A NAPI that is polled again without an interrupt keeps its name, not its time. */
+void agent_napi_source_serve(struct agent_core *core, const struct napi_struct *napi)
+{
+	struct agent_napi_source *source = source_of(core, napi);
+	struct at_softirq_frame *softirq = &core->frames.softirq;
+
+	if (source->napi != napi || !softirq->vector || core->frames.depth)
+		return;
+	core->served = softirq->cause;
+	core->serving = true;
+	at_softirq_serve(&core->frames, source->irq, source->fresh ? source->irq_ns : 0);
+	source->fresh = false;
+}
+
+/*
+ * A poll begins and ends in one run of the softirq. On PREEMPT_RT its task may be preempted between,
+ * and its frame is parked, but no other task on this CPU can begin a softirq meanwhile: the first
+ * holds softirq_ctrl.lock (kernel/softirq.c, v6.12), and local_bh_disable() keeps it on the CPU.
+ */
+void agent_napi_source_served(struct agent_core *core)
+{
+	if (core->serving && core->frames.softirq.vector)
+		core->frames.softirq.cause = core->served;
+	core->serving = false;
+}
