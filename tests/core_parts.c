@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Two pure functions of the core as a shared object, for test_core_parts.py. */
+/* Pure functions of the core as a shared object, for test_core_parts.py. */
 #include <linux/types.h>
 #include "stages.h"
 
@@ -33,4 +33,23 @@ void holder(const __u64 *starts, const __u32 *tids, __u32 turns, __u64 from, __u
 	told[3] = found.idle_ns;
 	told[4] = found.tid ? found.comm[0] : 0;
 	told[5] = found.softirq.weight_ns + found.hardirq.weight_ns;
+}
+
+/* A softirq that was raised at `raise` and entered at `entry` serves irq 7, which came at `irq`. */
+void serve(__u64 raise, __u64 entry, __u64 irq, __u64 *told)
+{
+	struct at_cpu cpu = {};
+	struct at_stamp stamp = { .now_ns = entry };
+
+	at_hardirq_enter(&cpu, 5, raise);
+	at_softirq_raise(&cpu, 3, 0, raise);
+	at_hardirq_exit(&cpu, 5, raise);
+	at_softirq_enter(&cpu, 3, stamp);
+	at_softirq_share(&cpu, 3);
+	at_softirq_serve(&cpu, 7, irq);
+	told[0] = cpu.softirq.cause.irq;
+	told[1] = cpu.softirq.cause.flags;
+	told[2] = at_chain_begin(&cpu.softirq.cause, entry + 1000);
+	told[3] = cpu.softirq.cause.raise_ns;
+	told[4] = cpu.softirq.cause.entry_ns;
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""at_split_blocked() and at_find_holder(), each against the obvious way to say it."""
+"""Single functions of the core, each against the obvious way to say it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 ROOT = Path(__file__).parent.parent
 EXTERNAL, FIRST_LEG, BUCKETS = 9, 10, 16
 TURNS = 16
+CAUSE_IRQ = 1
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +92,20 @@ def test_the_holder_is_the_task_of_the_longest_turn(
     idle = sum(each[1] == 0 for each in seen)
     name = 1000 + tid if tid else 0
     assert told[:] == [tid, held, len(seen), idle, name, 0]
+
+
+@pytest.mark.parametrize(
+    ("irq_ns", "begin_ns", "raise_ns", "entry_ns"),
+    [
+        (90, 90, 100, 120),  # before the raise, which another interrupt made
+        (110, 110, 110, 120),  # between: its chain is not older than itself
+        (130, 130, 130, 130),  # while the softirq ran already
+        (0, 100, 100, 120),  # polled again without an interrupt
+    ],
+)
+def test_a_softirq_serves_one_of_its_interrupts(
+    parts: ctypes.CDLL, irq_ns: int, begin_ns: int, raise_ns: int, entry_ns: int
+) -> None:
+    told = (c_uint64 * 5)()
+    parts.serve(c_uint64(100), c_uint64(120), c_uint64(irq_ns), told)
+    assert told[:] == [7, CAUSE_IRQ, begin_ns, raise_ns, entry_ns]
