@@ -40,6 +40,9 @@ def test_python(marks: list[Mark], names: dict[str, Any]) -> None:
     assert names["search"]("x") == "X"
     assert names["plan"]("a b") == ["a", "b"]
     assert names["parse"](" x ") == "x"
+    names["worker"](["y"])
+    assert [mark.op for mark in marks[-2:]] == [BEGIN, END]
+    del marks[-2:]
     callbacks = names["Callbacks"]()
     callbacks.on_tool_start(7, "grep")
     callbacks.on_tool_end(7)
@@ -70,8 +73,13 @@ def test_opentelemetry(marks: list[Mark], names: dict[str, Any]) -> None:
 
 
 def test_c() -> None:
-    (program,) = blocks("c")
-    declared = "struct request;\nvoid send_and_receive(struct request *, int);\n"
+    programs = blocks("c")
+    assert len(programs) == 2
+    declared = (
+        "struct request;\nvoid send_and_receive(struct request *, int);\n"
+        "int next_request(struct request *);\n"
+    )
     include = Path(agenttune.__file__).parent / "include"
     command = ["clang", "-std=c99", "-Wall", "-Werror", f"-I{include}", "-fsyntax-only"]
-    subprocess.run([*command, "-xc", "-"], input=declared + program, text=True, check=True)
+    for program in programs:
+        subprocess.run([*command, "-xc", "-"], input=declared + program, text=True, check=True)

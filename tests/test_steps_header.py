@@ -42,6 +42,27 @@ int main(void)
 }
 """
 
+PAGE_PROGRAM = r"""
+#include "agenttune.h"
+#include <stdio.h>
+
+int main(void)
+{
+	struct agenttune_attached self;
+	int attached = agenttune_attach(&self);
+
+	errno = ENOENT;
+	agenttune_page_begin(&self, 9, AGENTTUNE_TOOL, 11, 7);
+	agenttune_page_end(&self);
+	agenttune_detach(&self);
+	if (errno != ENOENT)
+		return 2;
+	printf("%d %d\n", (int)getpid(), attached);
+	fflush(stdout);
+	return getchar() == EOF;
+}
+"""
+
 COMPILERS = [("clang", "c99", "c"), ("clang", "gnu17", "c"), ("clang++", "c++11", "cc"),
              ("clang++", "c++20", "cc")]  # fmt: skip
 
@@ -77,6 +98,18 @@ def test_every_word_of_every_mark(
     assert {mark.answer for mark in seen.marks} == {"-1 EINVAL (Invalid argument)"}
 
 
+@pytest.mark.parametrize(("compiler", "standard", "suffix"), COMPILERS)
+def test_without_the_module_page_marks_are_marks(
+    compiler: str, standard: str, suffix: str, tmp_path: Path
+) -> None:
+    program = compile_program(PAGE_PROGRAM, tmp_path, compiler, standard, suffix)
+    seen = witness([program], tmp_path / "log")
+    assert seen.said[1] == "0"
+    assert [(mark.kind, *mark.call) for mark in seen.marks] == [
+        (1, BEGIN, 9, 11, 7), (0, END, 9, 0, 0),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("target", ["i386-linux-gnu", "x86_64-linux-gnux32", "x86_64-apple-darwin"])
 def test_elsewhere_it_compiles_to_nothing(target: str, tmp_path: Path) -> None:
     source = tmp_path / "calls.c"
@@ -84,6 +117,9 @@ def test_elsewhere_it_compiles_to_nothing(target: str, tmp_path: Path) -> None:
         '#include "agenttune.h"\n'
         "void calls(void) { agenttune_begin(1, AGENTTUNE_TOOL, 0, 0, 0); agenttune_end(1);\n"
         "agenttune_unbind(1, agenttune_bind(1, 0)); }\n"
+        "void page(struct agenttune_attached *self) { agenttune_attach(self);\n"
+        "agenttune_page_begin(self, 1, AGENTTUNE_TOOL, 0, 0); agenttune_page_end(self);\n"
+        "agenttune_detach(self); }\n"
     )
     options = ["-std=c99", "-ffreestanding", "-O2", "-S", "-o", "-", f"--target={target}"]
     done = subprocess.run(
@@ -96,7 +132,11 @@ def test_elsewhere_it_compiles_to_nothing(target: str, tmp_path: Path) -> None:
 
 def test_strict_c99_suffices(tmp_path: Path) -> None:
     source = tmp_path / "plain.c"
-    source.write_text('#include "agenttune.h"\nint main(void) { agenttune_end(1); return 0; }\n')
+    source.write_text(
+        '#include "agenttune.h"\nint main(void) { struct agenttune_attached self;\n'
+        "agenttune_attach(&self); agenttune_page_begin(&self, 1, AGENTTUNE_TOOL, 0, 0);\n"
+        "agenttune_page_end(&self); agenttune_detach(&self); agenttune_end(1); return 0; }\n"
+    )
     subprocess.run(["clang", "-std=c99", *STRICT, source, "-o", tmp_path / "plain"], check=True)
 
 
