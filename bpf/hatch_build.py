@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Hatchling hook: a wheel carries the BPF objects, and for bcc their sources."""
+"""Hatchling hook: a wheel carries the BPF objects, for bcc their sources, and the module's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+# Folder of the tree: folder of the package, and what goes there. The module's Kbuild wants the
+# headers of bpf/ beside it: 'agenttune module build' puts both together.
+_SOURCES = {
+    "bpf": ("agenttune/measure/bpf", ("*.h", "*.bpf.c")),
+    "kmod": ("agenttune/kmod", ("*.c", "*.h", "uapi/*.h", "Kbuild", "Makefile", "dkms.conf")),
+}
 
 
 class BpfBuildHook(BuildHookInterface[Any]):
@@ -20,6 +27,8 @@ class BpfBuildHook(BuildHookInterface[Any]):
             return
         subprocess.run([str(Path(self.root) / "bpf" / "build")], check=True)
         build_data["pure_python"] = True
-        for pattern in ("*.h", "*.bpf.c"):
-            for source in (Path(self.root) / "bpf").glob(pattern):
-                build_data["force_include"][str(source)] = f"agenttune/measure/bpf/{source.name}"
+        for name, (target, patterns) in _SOURCES.items():
+            folder = Path(self.root) / name
+            for source in (path for pattern in patterns for path in folder.glob(pattern)):
+                place = f"{target}/{source.relative_to(folder)}"
+                build_data["force_include"][str(source)] = place
