@@ -127,8 +127,8 @@ def _show(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--x86",
         action="store_true",
-        help="show only the way from vector to IRQ to CPU, and which x86 interrupt state can be "
-        "seen from user space",
+        help="show only the way from vector to IRQ to CPU, and the x86 interrupt state; the "
+        "registers' values need the kernel module and root",
     )
     add_json(verb, "host")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +25,8 @@ from agenttune.cli import Args
 from agenttune.errors import AgenttuneError, ExitCode
 from agenttune.host.capture import read_host
 from agenttune.host.host import Host
+from agenttune.host.tree import Tree
+from agenttune.host.x86_state import read_x86_state
 from agenttune.measure.measurement import Measurement
 from agenttune.measure.probe_layout import ProbeName
 from agenttune.measure.probe_report import ProbeReport
@@ -103,8 +105,11 @@ def run(args: Args) -> ExitCode:
 
 
 def show(args: Args) -> ExitCode:
-    text = x86_text if args.x86 else host_text
-    emit(args, "host", read_host(args.root, args.selectors), text)
+    host = read_host(args.root, args.selectors)
+    if args.x86:
+        # Reading it interrupts every CPU, so only who asks for it gets it.
+        host = replace(host, x86=read_x86_state(Tree(args.root)))
+    emit(args, "host", host, x86_text if args.x86 else host_text)
     return ExitCode.OK
 
 

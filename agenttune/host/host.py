@@ -247,8 +247,41 @@ class KernelModule:
 
 
 @dataclass(frozen=True, slots=True)
+class X86Vector:
+    """A vector that a device's interrupt raises on a CPU, and the names its drivers gave."""
+
+    vector: int
+    irq: int
+    names: str
+
+
+@dataclass(frozen=True, slots=True)
+class X86Cpu:
+    """One CPU at one moment. `fields` has the words of its lines 'idtr', 'stack' and 'apic';
+    `irr` and `isr` the pending and in-service vectors with what they are for, as printed."""
+
+    cpu: int
+    entry: str
+    fields: Mapping[str, Mapping[str, str]]
+    vectors: tuple[X86Vector, ...] = ()
+    irr: tuple[str, ...] = ()
+    isr: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class X86State:
+    """`withheld` says why the kernel's addresses are left out; empty when they are shown."""
+
+    withheld: str
+    cpus: tuple[X86Cpu, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
-    """One machine at one time. `unknown` lists what could not be read and why, for the user."""
+    """One machine at one time. `unknown` lists what could not be read and why, for the user.
+
+    `x86` is read only where it is asked for: that interrupts every CPU.
+    """
 
     root: str
     live: bool
@@ -267,4 +300,5 @@ class Host:
     agents: tuple[Task, ...] = ()
     napi_threads: tuple[NapiThread, ...] = ()
     module: KernelModule | None = None
+    x86: X86State | None = None
     unknown: tuple[str, ...] = ()
