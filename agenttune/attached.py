@@ -19,7 +19,8 @@ from agenttune.report.table import table
 
 POLL_S = 0.1
 _SHOWN_STEPS = 20
-_COLUMNS = ("step", "tid", "kind", "ns", "irq", "softirq", "cpu", "chain_ns", "completions")
+_AGENT_COLUMNS = ("tid", "cpu", "steps", "completions", "irqs")
+_COLUMNS = ["step", "name", "tid", "kind", "ns", "completions", "irq", "softirq", "cpu", "chain_ns"]
 
 
 @dataclass
@@ -82,19 +83,24 @@ def _report(tree: Tree, seen: Followed) -> str:
     parts = [f"{count} thread{'s' if count != 1 else ''} attached\n"]
     parts += [f"  not attached: {tid}: {why}\n" for tid, why in sorted(seen.refused.items())]
     agents = [_pairs(line) for line in tree.lines(f"{DEBUGFS}/agents")]
-    header = ("tid", "cpu", "steps", "completions", "irqs")
     ours = [found for found in agents if _is_ours(found, seen)]
-    parts.append(table(header, ([found.get(name) for name in header] for found in ours)))
+    parts.append(_rows(_AGENT_COLUMNS, ours))
     steps = [_pairs(line) for line in tree.lines(f"{DEBUGFS}/steps")]
     ended = [found for found in steps if _is_ours(found, seen)][-_SHOWN_STEPS:]
     if ended:
         parts.append(f"\nthe last {len(ended)} steps that ended\n")
-        parts.append(table(_COLUMNS, ([step.get(name) for name in _COLUMNS] for step in ended)))
+        parts.append(_rows(_COLUMNS, ended))
     elif not tree.exists(f"{DEBUGFS}/steps"):
         parts.append(f"\nsteps are told in {DEBUGFS}, which this user may not read\n")
     else:
         parts.append("\nno step of theirs ended meanwhile: do they mark steps?\n")
     return "".join(parts)
+
+
+def _rows(columns: Sequence[str], found: Sequence[dict[str, str]]) -> str:
+    """-1 is the module's word for 'none'."""
+    rows = ([each.get(name) for name in columns] for each in found)
+    return table(columns, ([("-" if cell == "-1" else cell) for cell in row] for row in rows))
 
 
 def _is_ours(found: dict[str, str], seen: Followed) -> bool:

@@ -26,7 +26,7 @@ DEFAULTS: Mapping[str, str] = {
     NAPI_BUDGET: "0",
     SOFTIRQ_BUDGET_NS: "0",
     PLACEMENT_WINDOW_MS: "100",
-    PLACEMENT_QUIET_PCT: "20",
+    PLACEMENT_QUIET_PCT: "25",
     PLACEMENT: "off",
 }
 _WHY = {

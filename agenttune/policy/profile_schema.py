@@ -25,9 +25,9 @@ USECS_RANGE = (2_000, 1_000_000)
 # The module's own ranges (kmod/README.md); it refuses what is outside.
 MODULE_PLACEMENTS = ("off", "away", "near", "same")
 MODULE_RANGES: Mapping[str, tuple[str, tuple[int, int], str]] = {
-    "placement-window-ms": ("placement_window_ms", (10, 10_000), "milliseconds"),
-    "placement-quiet-pct": ("placement_quiet_pct", (1, 100), "percent"),
-    "napi-budget": ("napi_budget", (0, 100_000), "packets"),
+    "placement-window-ms": ("placement_window_ms", (10, 60_000), "milliseconds"),
+    "placement-quiet-pct": ("placement_quiet_pct", (0, 100), "percent"),
+    "napi-budget": ("napi_budget", (0, 65_535), "packets"),
     "softirq-budget-us": ("softirq_budget_us", (0, 10_000), "microseconds"),
 }
 MIN_SOFTIRQ_BUDGET_US = 10
