@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import agenttune
 from agenttune.argument import byte_count, checked, seconds
 from agenttune.errors import InputError
+from agenttune.evaluate_options import add_evaluate
 from agenttune.host.selector import Selector
 from agenttune.measure.choice import StepId
 from agenttune.measure.probe_layout import DEFAULT_MAX_BYTES, ProbeName
@@ -44,7 +45,10 @@ VIEWED_STEPS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Args:
-    """Everything the user said; a verb reads the members that its parser sets."""
+    """Everything the user said; a verb reads the members that its parser sets.
+
+    `evaluation`: the options of 'evaluate', which has too many to list, for request_of().
+    """
 
     verb: str
     action: str = ""
@@ -76,6 +80,8 @@ class Args:
     dkms_tree: Path | None = None
     settings: tuple[str, ...] = ()
     limit: float | None = None
+    argv: tuple[str, ...] = ()
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -88,11 +94,13 @@ class _Parser(argparse.ArgumentParser):
 def parse(argv: Sequence[str]) -> Args:
     """Raises InputError for anything the parser does not accept; --help and --version exit 0."""
     found = vars(make_parser().parse_args(argv))
-    known = {field.name for field in fields(Args)}
+    known = {each.name for each in fields(Args)}
     values = {name: value for name, value in found.items() if name in known}
     for name in ("selectors", "settings"):
         values[name] = tuple(values.get(name) or ())
-    return Args(**values)
+    if values["verb"] == "evaluate":
+        values["evaluation"] = found
+    return Args(**values, argv=tuple(argv))
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -330,6 +338,13 @@ _VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
         "kernel, bounds softirqs on the agent's CPUs and lets interrupts follow an agent. "
         "Loading is a change like any other: 'agenttune revert' unloads it.",
         add_module,
+    ),
+    "evaluate": (
+        "Evaluate a profile: is this host's agent faster with it, by how much, and which change "
+        "did it. Sets every arm up and takes it back in every round, in random order, through the "
+        "journal; writes report.html and results.json. Ctrl-C ends it with the host as it was; "
+        "after a kill -9 'agenttune revert' restores it. Exits with 2 when it was stopped.",
+        add_evaluate,
     ),
     "completion": ("Print a completion script for a shell.", _completion),
 }

@@ -22,7 +22,9 @@ from agenttune.change.kernel import Kernel
 from agenttune.change.module_build import Built
 from agenttune.change.revert import Reverted
 from agenttune.cli import Args
-from agenttune.errors import AgenttuneError, ExitCode
+from agenttune.errors import AgenttuneError, ExitCode, InputError
+from agenttune.evaluate.result import Evaluation
+from agenttune.evaluate_command import evaluate
 from agenttune.host.capture import read_host
 from agenttune.host.host import Host
 from agenttune.host.tree import Tree
@@ -39,7 +41,7 @@ from agenttune.module_commands import module
 from agenttune.module_status import ModuleStatus
 from agenttune.output import emit, save, say
 from agenttune.policy.landing import Landing, landing
-from agenttune.policy.plan import Plan
+from agenttune.policy.plan import KnobKind, Plan
 from agenttune.policy.planner import make_plan
 from agenttune.policy.profile import Profile
 from agenttune.policy.profile_file import list_profiles, profile_search, read_profile
@@ -94,6 +96,7 @@ DOCUMENTS: dict[str, Any] = {
     "status": verify.Status,
     "reverted": Reverted,
     "tuned": Tuned,
+    "evaluation": Evaluation,
     "built": Built,
     "module": ModuleStatus,
 }
@@ -260,6 +263,7 @@ _VERBS: dict[str, Callable[[Args], ExitCode]] = {
         status,
         revert,
         tune,
+        evaluate,
         module,
         completion,
     )
@@ -269,9 +273,16 @@ _VERBS: dict[str, Callable[[Args], ExitCode]] = {
 def _plan_of(name: str) -> Plan:
     """A saved plan, or the plan of a profile for this host."""
     if name.endswith(".json"):
-        return document.load("plan", Plan, Path(name))
+        return _without_commands(document.load("plan", Plan, Path(name)), name)
     wanted = read_profile(name, profile_search())
     return make_plan(read_host(selectors=wanted.selectors), wanted)
+
+
+def _without_commands(chosen: Plan, name: str) -> Plan:
+    """Only 'evaluate' runs shell commands, those of its own command line."""
+    if any(change.knob.kind is KnobKind.COMMAND for change in chosen.changes):
+        raise InputError(f"{name}: a plan from a file may not run shell commands")
+    return chosen
 
 
 def _apply(args: Args, chosen: Plan, kernel: Kernel) -> Applied:

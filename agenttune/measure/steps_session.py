@@ -20,7 +20,7 @@ from agenttune.measure.backend import choose
 from agenttune.measure.filter import in_initial_pid_namespace, resolve
 from agenttune.measure.keeper import SLOWEST, Keeper
 from agenttune.measure.steps_engine import BpfSteps
-from agenttune.measure.trace import Trace
+from agenttune.measure.trace import StepCoverage, Trace
 
 # The ring holds what comes in this time several times over; see steps_engine.
 _TAKE_S = 0.05
@@ -74,6 +74,16 @@ class StepsSession:
             if self._floors.get(kind) != ns:
                 self._engine.keep_from(kind, ns)
                 self._floors[kind] = ns
+
+    def drain(self) -> list[list[bytes]]:
+        """The samples of each step since the last drain, for long windows; see Keeper.groups()."""
+        self.take()
+        found, self._keeper = self._keeper.groups(), Keeper(None)
+        return found
+
+    def coverage(self) -> StepCoverage:
+        """Of the window so far."""
+        return self._engine.figures().coverage
 
     def stop(self) -> None:
         """Close the window: nothing counts from here on. A second call does nothing."""

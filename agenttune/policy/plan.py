@@ -27,6 +27,7 @@ class KnobKind(StrEnum):
     IRQBALANCE_BANS = "irqbalance-bans"
     MODULE = "module"
     MODULE_SETTING = "module-setting"
+    COMMAND = "command"
 
 
 LOADED = "loaded"
@@ -40,7 +41,8 @@ class Knob:
     `target` by kind: vector-affinity and irq-thread-affinity 'DEVICE/ENTRY/ACTION' (VectorKey);
     rps-cpus 'eth0/rx-0'; xps-cpus 'eth0/tx-0'; sysctl 'net.core.netdev_budget'; task-affinity
     'PID@START_TICKS'; default-affinity ''; irqbalance-bans ''; module 'agent_latency';
-    module-setting its sysctl below kernel/agent_latency, 'agent_cpus'.
+    module-setting its sysctl below kernel/agent_latency, 'agent_cpus'; command a pair of shell
+    commands as JSON (change/knobs/command.py), which only 'evaluate' plans.
     """
 
     kind: KnobKind

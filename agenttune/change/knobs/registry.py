@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from agenttune.change.knobs import (
+    command,
     default_affinity,
     irq_thread,
     irqbalance,
@@ -31,5 +32,6 @@ OPS: Mapping[KnobKind, KnobOps] = MappingProxyType(
         KnobKind.IRQBALANCE_BANS: irqbalance.OPS,
         KnobKind.MODULE: module.OPS,
         KnobKind.MODULE_SETTING: module.SETTING,
+        KnobKind.COMMAND: command.OPS,
     }
 )
