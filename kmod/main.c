@@ -9,6 +9,7 @@
 #include "debugfs.h"
 #include "device.h"
 #include "tally.h"
+#include "x86_state.h"
 
 struct dentry *agent_debugfs;
 
@@ -23,6 +24,7 @@ struct part {
  */
 static const struct part parts[] = {
 	{ agent_cpus_init, agent_cpus_exit },
+	{ agent_x86_state_init, NULL },
 	{ agent_tally_init, agent_tally_exit },
 	{ agent_attribution_init, agent_attribution_exit },
 	{ agents_init, agents_exit },
@@ -34,7 +36,8 @@ static void undo(unsigned int count)
 {
 	debugfs_remove(agent_debugfs);
 	while (count--)
-		parts[count].exit();
+		if (parts[count].exit)
+			parts[count].exit();
 }
 
 static int __init agent_latency_init(void)
