@@ -67,6 +67,22 @@ static __always_inline bool is_ksoftirqd(struct task_struct *task)
 	       AT_READ_WORD(task, task_struct, comm, 0) == 0x71726974666f736bULL;
 }
 
+/* setup_irq_thread(), kernel/irq/manage.c, v6.12: "irq/45-name", here its first four letters. */
+static __always_inline bool is_irq_thread(struct task_struct *task)
+{
+	return (__u32)AT_READ_WORD(task, task_struct, comm, 0) == 0x2f717269;
+}
+
+/* The chain that a kernel thread carries on when it is woken from here. */
+static __always_inline struct at_cause cause_for(const struct at_cpu *frames,
+						 struct task_struct *task, __u64 now_ns)
+{
+	__u32 tid = AT_READ(task, task_struct, pid);
+
+	return is_irq_thread(task) ? at_cause_threaded(frames, tid, now_ns) :
+				     at_cause_handed(frames, tid, now_ns);
+}
+
 static __always_inline bool runs_ksoftirqd(void)
 {
 	return is_ksoftirqd(at_current());

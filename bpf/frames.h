@@ -74,6 +74,10 @@ struct at_cpu {
 	__u32 id;
 	struct at_task_frame task;
 	struct at_hardirq_frame hardirqs[AT_HARDIRQ_FRAMES];
+	/* The hardirq that ended last, until anything else begins; last_irq_ns 0: none. */
+	__u64 last_irq_ns;
+	__u32 last_irq;
+	__u32 pad;
 	struct at_softirq_frame softirq;
 	/* PREEMPT_RT: the softirq of a task that was switched out in the middle of it. */
 	struct at_softirq_frame parked;
@@ -131,6 +135,7 @@ AT_INLINE void at_hardirq_enter(struct at_cpu *cpu, __u32 id, __u64 now_ns)
 	frame->nested_ns = 0;
 	frame->id = id;
 	frame->done.kind = AT_NO_COMPLETION;
+	cpu->last_irq_ns = 0;
 	cpu->depth++;
 }
 
@@ -156,6 +161,8 @@ AT_INLINE __u64 at_hardirq_exit(struct at_cpu *cpu, __u32 id, __u64 now_ns)
 		cpu->hardirqs[at_bounded(found - 1, AT_HARDIRQ_FRAMES)].nested_ns += wall_ns;
 	else
 		cpu->hardirq_ns += wall_ns;
+	cpu->last_irq_ns = frame->start_ns;
+	cpu->last_irq = id;
 	return at_after(wall_ns, frame->nested_ns);
 }
 
@@ -262,6 +269,7 @@ AT_INLINE __u64 at_softirq_enter(struct at_cpu *cpu, __u32 vector, struct at_sta
 	at_drop_hardirqs(cpu);
 	if (cpu->softirq.vector)
 		cpu->unpaired++;
+	cpu->last_irq_ns = 0;
 	cpu->softirq.start = now;
 	cpu->softirq.earlier_ns = 0;
 	cpu->softirq.vector = vector + 1;
@@ -375,6 +383,7 @@ AT_INLINE __u64 at_turn_end(const struct at_cpu *cpu, struct at_stamp now, __u64
 /* A new task frame. `cause`: the chain that woke it, or NULL. */
 AT_INLINE void at_task(struct at_cpu *cpu, __u32 tid, __u32 flags, const struct at_cause *cause)
 {
+	cpu->last_irq_ns = 0;
 	cpu->task.tid = tid;
 	cpu->task.flags = flags;
 	cpu->task.done.kind = AT_NO_COMPLETION;
@@ -438,6 +447,25 @@ AT_INLINE struct at_cause at_cause_handed(const struct at_cpu *cpu, __u32 condui
 		cause.thread_ns = now_ns;
 	cause.conduit = conduit;
 	cause.flags |= AT_CAUSE_THREAD;
+	return cause;
+}
+
+/*
+ * The cause that an interrupt's own thread takes over: its handler's, which has told its exit
+ * already (__handle_irq_event_percpu(), kernel/irq/handle.c, v6.12).
+ */
+AT_INLINE struct at_cause at_cause_threaded(const struct at_cpu *cpu, __u32 conduit, __u64 now_ns)
+{
+	struct at_cause cause = {};
+
+	if (cpu->depth || !cpu->last_irq_ns)
+		return at_cause_handed(cpu, conduit, now_ns);
+	cause.irq_ns = cpu->last_irq_ns;
+	cause.irq = cpu->last_irq;
+	cause.irq_cpu = cpu->id;
+	cause.thread_ns = now_ns;
+	cause.conduit = conduit;
+	cause.flags = AT_CAUSE_IRQ | AT_CAUSE_THREAD;
 	return cause;
 }
 

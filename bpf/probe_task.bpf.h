@@ -61,7 +61,7 @@ static __always_inline void probe_waking(struct task_struct *task, bool exact)
 	if (agent)
 		keep_cause(cpu, thread, exact);
 	else
-		thread->cause = at_cause_handed(&cpu->frames, AT_READ(task, task_struct, pid), thread->waking_ns);
+		thread->cause = cause_for(&cpu->frames, task, thread->waking_ns);
 }
 
 static __always_inline void record_run(struct at_probe_cpu *cpu, struct task_struct *next,

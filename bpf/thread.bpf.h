@@ -27,7 +27,7 @@ static __always_inline void hand_on(struct at_core *core, struct task_struct *ta
 		return;
 	cause = at_thread_make(conduits, task);
 	if (cause)
-		*cause = at_cause_handed(&core->frames, AT_READ(task, task_struct, pid), now_ns);
+		*cause = cause_for(&core->frames, task, now_ns);
 }
 
 static __always_inline struct at_thread *watched(struct at_core *core, struct task_struct *task)

@@ -47,6 +47,12 @@ static bool is_ksoftirqd(const struct task_struct *task)
 	return task->flags & PF_KTHREAD && !strncmp(task->comm, "ksoftirqd/", 10);
 }
 
+/* setup_irq_thread(), kernel/irq/manage.c, v6.12. */
+static bool is_irq_thread(const struct task_struct *task)
+{
+	return !strncmp(task->comm, "irq/", 4);
+}
+
 /* Runnable and not on a CPU: woken before, and that waking is why it will run. */
 static bool is_queued(const struct task_struct *task)
 {
@@ -61,7 +67,8 @@ static void hand_on(struct agent_core *core, struct task_struct *task, u64 now_n
 
 	if (is_ksoftirqd(task) || is_queued(task))
 		return;
-	cause = at_cause_handed(&core->frames, task->pid, now_ns);
+	cause = is_irq_thread(task) ? at_cause_threaded(&core->frames, task->pid, now_ns) :
+				      at_cause_handed(&core->frames, task->pid, now_ns);
 	raw_spin_lock(&conduit->lock);
 	conduit->task = task;
 	conduit->cause = cause;

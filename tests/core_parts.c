@@ -53,3 +53,27 @@ void serve(__u64 raise, __u64 entry, __u64 irq, __u64 *told)
 	told[3] = cpu.softirq.cause.raise_ns;
 	told[4] = cpu.softirq.cause.entry_ns;
 }
+
+/* A handler that began at 10 has told its exit; `between` happens; then its thread is woken at 50. */
+void threaded(int between, __u64 *told)
+{
+	struct at_stamp stamp = { .now_ns = 30 };
+	struct at_cpu cpu = { .id = 2 };
+	struct at_cause cause;
+
+	at_task(&cpu, 99, 0, 0);
+	at_hardirq_enter(&cpu, 7, 10);
+	at_hardirq_exit(&cpu, 7, 20);
+	if (between == 1)
+		at_hardirq_enter(&cpu, 8, 30);
+	if (between == 2)
+		at_softirq_enter(&cpu, 3, stamp);
+	if (between == 3)
+		at_task(&cpu, 98, 0, 0);
+	cause = at_cause_threaded(&cpu, 5, 50);
+	told[0] = cause.flags;
+	told[1] = cause.flags & AT_CAUSE_IRQ ? cause.irq : cause.origin;
+	told[2] = cause.irq_ns;
+	told[3] = cause.thread_ns;
+	told[4] = cause.conduit;
+}

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 ROOT = Path(__file__).parent.parent
 EXTERNAL, FIRST_LEG, BUCKETS = 9, 10, 16
 TURNS = 16
-CAUSE_IRQ = 1
+CAUSE_IRQ, CAUSE_TASK, CAUSE_THREAD = 1, 2, 16
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +109,20 @@ def test_a_softirq_serves_one_of_its_interrupts(
     told = (c_uint64 * 5)()
     parts.serve(c_uint64(100), c_uint64(120), c_uint64(irq_ns), told)
     assert told[:] == [7, CAUSE_IRQ, begin_ns, raise_ns, entry_ns]
+
+
+@pytest.mark.parametrize(
+    ("between", "expected"),
+    [
+        (0, [CAUSE_IRQ | CAUSE_THREAD, 7, 10, 50, 5]),
+        (1, [CAUSE_IRQ | CAUSE_THREAD, 8, 30, 50, 5]),  # from inside another handler
+        (2, [CAUSE_THREAD, 0, 0, 50, 5]),  # a softirq whose raise was not seen
+        (3, [CAUSE_TASK | CAUSE_THREAD, 98, 0, 50, 5]),  # a task that does it by itself
+    ],
+)
+def test_an_irq_thread_carries_on_its_handler(
+    parts: ctypes.CDLL, between: int, expected: list[int]
+) -> None:
+    told = (c_uint64 * 5)()
+    parts.threaded(between, told)
+    assert told[:] == expected
