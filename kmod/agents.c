@@ -13,8 +13,10 @@
 
 #include "agents.h"
 #include "attribution.h"
+#include "core.h"
 #include "cpus.h"
 #include "device.h"
+#include "step.h"
 #include "turn.h"
 
 /* Twelve bits of the task's address: 4096 counts in one page, and as many lists. */
@@ -111,6 +113,15 @@ static bool take_out(struct agent *agent)
 	return true;
 }
 
+/* The last thing that happens to a thread which goes by itself: its slot may tell of a step's end. */
+static void read_last(struct agent *agent)
+{
+	const struct at_cpu *frames = &this_cpu_ptr(&agent_cores)->frames;
+
+	if (agent->task == current && agent->thread.state == AT_RUNNING)
+		agent_step_sync(agent, frames, at_stamp(frames, agent_now_ns()));
+}
+
 /*
  * After take_out(), outside of agents_lock. A probe that found the agent before may wait for its
  * lock; `retired` tells it to go, so that it does not count the agent as resident of a CPU again.
@@ -120,6 +131,7 @@ static void retire(struct agent *agent)
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&agent->lock, flags);
+	read_last(agent);
 	agent_cpus_move(agent->cpu, AGENT_NO_CPU);
 	agent->cpu = AGENT_NO_CPU;
 	agent->retired = true;

@@ -2,6 +2,7 @@
 /* Whose completion an interrupt carries, whether or not its thread sleeps. */
 #include <linux/blk-mq.h>
 #include <linux/hash.h>
+#include <linux/interrupt.h>
 #include <linux/kprobes.h>
 #include <linux/log2.h>
 #include <linux/preempt.h>
@@ -10,6 +11,7 @@
 
 #include "completion.h"
 #include "core.h"
+#include "napi_source.h"
 #include "probes.h"
 #include "step.h"
 #include "trace.h"
@@ -268,6 +270,28 @@ static bool note_ready(u64 cookie, const struct at_chain *chain, u64 now_ns, str
 	return is_bound;
 }
 
+/*
+ * What came while a system call held the socket's lock waits in the backlog, and the caller itself
+ * finds it in release_sock(). Whose interrupt brought it tells the NAPI's id, which
+ * sk_mark_napi_id() just wrote; when it was is not known any more.
+ */
+static void chain_of_backlog(const struct sock *sock, struct at_chain *chain)
+{
+#ifdef CONFIG_NET_RX_BUSY_POLL
+	u32 irq, cpu;
+
+	if (!in_task() || agent_chain_is_irq(&chain->cause) ||
+	    !agent_napi_source_of(READ_ONCE(sock->sk_napi_id), &irq, &cpu))
+		return;
+	memset(&chain->cause, 0, sizeof(chain->cause));
+	chain->cause.irq = irq;
+	chain->cause.irq_cpu = cpu;
+	chain->cause.flags = AT_CAUSE_IRQ;
+	chain->cpu = cpu;
+	chain->vector = NET_RX_SOFTIRQ + 1;
+#endif
+}
+
 /* A socket is readable. Cookies are given on request: without one it cannot be bound. */
 static void socket_ready(const struct sock *sock)
 {
@@ -279,6 +303,7 @@ static void socket_ready(const struct sock *sock)
 	if (!cookie)
 		return;
 	chain_here(&chain);
+	chain_of_backlog(sock, &chain);
 	now_ns = agent_now_ns();
 	if (!note_ready(cookie, &chain, now_ns, &bound))
 		return;

@@ -6,6 +6,43 @@
 
 #include "napi_source.h"
 
+/*
+ * By NAPI id, for completions that are found after the softirq. Direct-mapped; words are written and
+ * read whole, the id last and first: who reads a torn entry sees another id.
+ */
+#define IDS 256
+
+static struct {
+	unsigned int id;
+	u32 irq;
+	u32 cpu;
+} ids[IDS];
+
+static void note_id(const struct napi_struct *napi, u32 irq, u32 cpu)
+{
+	unsigned int id = napi->napi_id, i = id % IDS;
+
+	if (!id || (READ_ONCE(ids[i].id) == id && ids[i].irq == irq && ids[i].cpu == cpu))
+		return;
+	WRITE_ONCE(ids[i].id, 0);
+	smp_wmb(); /* pairs with both in agent_napi_source_of() */
+	WRITE_ONCE(ids[i].irq, irq);
+	WRITE_ONCE(ids[i].cpu, cpu);
+	smp_store_release(&ids[i].id, id);
+}
+
+bool agent_napi_source_of(unsigned int napi_id, u32 *irq, u32 *cpu)
+{
+	unsigned int i = napi_id % IDS;
+
+	if (!napi_id || smp_load_acquire(&ids[i].id) != napi_id)
+		return false;
+	*irq = READ_ONCE(ids[i].irq);
+	*cpu = READ_ONCE(ids[i].cpu);
+	smp_rmb(); /* pairs with smp_wmb() in note_id() */
+	return READ_ONCE(ids[i].id) == napi_id;
+}
+
 /* ____napi_schedule(), net/core/dev.c, v6.12: at the end, interrupts off. */
 static const struct list_head *poll_list(void)
 {
@@ -43,6 +80,7 @@ void agent_napi_source_end(struct agent_core *core, u32 irq)
 		source->irq = irq;
 		source->irq_ns = frame->start_ns;
 		source->fresh = true;
+		note_id(napi, irq, core->frames.id);
 	}
 }
 

@@ -18,6 +18,9 @@ struct napi_struct;
 void agent_napi_source_begin(struct agent_core *core);
 void agent_napi_source_end(struct agent_core *core, u32 irq);
 
+/* The interrupt and CPU of the NAPI with this id (sk_napi_id), as of its last interrupt. */
+bool agent_napi_source_of(unsigned int napi_id, u32 *irq, u32 *cpu);
+
 /* Around a poll, in softirq context. */
 void agent_napi_source_serve(struct agent_core *core, const struct napi_struct *napi);
 void agent_napi_source_served(struct agent_core *core);
