@@ -16,7 +16,7 @@ _FILES = (
 )
 # What agenttune changes, and what tuned's latency profiles and irqbalance do.
 _GLOBS = (
-    ("/proc/irq", "*/smp_affinity"),
+    ("/proc/irq", "*/smp_affinity_list"),
     ("/sys/class/net", "*/queues/rx-*/rps_cpus"),
     ("/sys/class/net", "*/queues/tx-*/xps_cpus"),
     ("/sys/class/net", "*/threaded"),

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from agenttune.change.apply import apply
+from agenttune.change.apply import Applied, apply
 from agenttune.change.entry import EntryState
 from agenttune.change.journal import Journal
 from agenttune.change.kernel import Kernel
@@ -21,11 +21,16 @@ from agenttune.evaluate.comparison import BASELINE
 from agenttune.evaluate.guard import Guard
 from agenttune.evaluate.result import Block
 from agenttune.evaluate.step_log import Timing
-from agenttune.policy.plan import Plan
+from agenttune.policy.module import AGENT_CPUS
+from agenttune.policy.plan import Knob, KnobKind, Plan
 
 # Why a block must end now; '' while it may go on.
 Objection = Callable[[Sequence[Timing], float], str]
 _GOES_ON: Objection = lambda _steps, _seconds: ""  # noqa: E731
+
+
+# The module does nothing when it is loaded, nor when it knows the agent's CPUs.
+_WHOSE_CPUS = Knob(KnobKind.MODULE_SETTING, AGENT_CPUS)
 
 
 class Stopped(Exception):
@@ -135,9 +140,8 @@ def _applied(arm: Arm, plan: Plan, kernel: Kernel, journal: Journal) -> Iterator
     """The plan's changes, from their durable intents to their audited reversal."""
     made = apply(plan, kernel, journal) if plan.changes else None
     try:
-        if made and all(item.entry.state is EntryState.SKIPPED for item in made.items):
-            notes = "; ".join(dict.fromkeys(item.entry.note for item in made.items))
-            raise ApplyError(f"nothing of it could be applied: {notes}")
+        if made:
+            _require_effect(made)
         yield
     finally:
         if made:
@@ -149,6 +153,15 @@ def _applied(arm: Arm, plan: Plan, kernel: Kernel, journal: Journal) -> Iterator
                     + "\n  ".join(f"{each.entry.label}: {each.detail}" for each in left),
                     hint="See 'agenttune status', then run 'agenttune revert' to try again.",
                 )
+
+
+def _require_effect(made: Applied) -> None:
+    """Raises ApplyError when all that is left of a plan does nothing by itself."""
+    skipped = [item.entry for item in made.items if item.entry.state is EntryState.SKIPPED]
+    written = [item.entry.knob for item in made.items if item.entry not in skipped]
+    if all(knob.kind is KnobKind.MODULE or knob == _WHOSE_CPUS for knob in written):
+        notes = "; ".join(dict.fromkeys(entry.note for entry in skipped))
+        raise ApplyError(f"nothing of it could be applied: {notes}")
 
 
 def _complete(done: Outcome) -> Outcome:
