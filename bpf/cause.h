@@ -3,6 +3,9 @@
 #ifndef AGENTTUNE_CAUSE_H
 #define AGENTTUNE_CAUSE_H
 
+#ifndef NULL
+#define NULL ((void *)0)
+#endif
 #define AT_INLINE static inline __attribute__((always_inline))
 /*
  * Rarely run, and called from many places: a front-end may define it so that a verifier goes

@@ -142,7 +142,7 @@ AT_INLINE void at_hardirq_enter(struct at_cpu *cpu, __u32 id, __u64 now_ns)
 /* The handler's own time, or AT_UNKNOWN for an exit without an entry. */
 AT_INLINE __u64 at_hardirq_exit(struct at_cpu *cpu, __u32 id, __u64 now_ns)
 {
-	struct at_hardirq_frame *frame = 0;
+	struct at_hardirq_frame *frame = NULL;
 	__u32 depth = cpu->depth, index, found = AT_HARDIRQ_FRAMES;
 	__u64 wall_ns;
 

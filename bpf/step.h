@@ -131,7 +131,7 @@ AT_INLINE struct at_step *at_step_begin(struct at_thread *thread, const struct a
 	}
 	found = *slot;
 	if (found >= AT_STEPS || !id)
-		return 0;
+		return NULL;
 	if (!thread->open_steps) {
 		thread->stolen_softirq.weight_ns = 0;
 		thread->stolen_hardirq.weight_ns = 0;
@@ -163,7 +163,7 @@ AT_INLINE struct at_step *at_step_find(struct at_thread *thread, __u64 id)
 			*slot = index;
 	found = *slot;
 	if (found >= AT_STEPS || !id)
-		return 0;
+		return NULL;
 	return &thread->steps[at_bounded(found, AT_STEPS)];
 }
 

@@ -236,7 +236,7 @@ AT_INLINE struct at_wait *at_wait_slot(struct at_thread *thread, __u64 wait_ns)
 	}
 	found = search->newer < AT_WAITS / 2 ? search->older : search->found;
 	if (found >= AT_WAITS)
-		return 0;
+		return NULL;
 	return &thread->waits[at_bounded(found, AT_WAITS)];
 }
 
@@ -432,7 +432,7 @@ AT_INLINE struct at_wait *at_thread_in(struct at_thread *thread, const struct at
 				       __u64 floor_ns, struct at_stamp now)
 {
 	__u64 reached_ns = at_thread_reached(thread);
-	struct at_wait *slot = 0;
+	struct at_wait *slot = NULL;
 	struct at_ending ending;
 	struct at_like like;
 
@@ -442,7 +442,7 @@ AT_INLINE struct at_wait *at_thread_in(struct at_thread *thread, const struct at
 		thread->total_ns[AT_UNSEEN] += now.now_ns - reached_ns;
 		thread->cpu = cpu->id;
 		at_thread_mark(thread, cpu, now);
-		return 0;
+		return NULL;
 	}
 	ending = at_how_ended(thread, now.now_ns);
 	if (thread->wake.waking_ns && !ending.waking_ns)
