@@ -228,8 +228,8 @@ int agents_attach(struct task_struct *task, struct agent_file *file,
 	}
 	agent_turn_seed(agent);
 	/*
-	 * do_exit() sets PF_EXITING before its tracepoint. Who exits from here on finds the agent in
-	 * the table; who set the flag before may have missed it.
+	 * do_exit() sets PF_EXITING before its tracepoint. Who exits from here on finds the agent
+	 * in the table; who set the flag before may have missed it.
 	 */
 	smp_mb();
 	if (READ_ONCE(task->flags) & PF_EXITING) {

@@ -32,9 +32,9 @@ struct agent_told {
  *
  * Lifetime: an agent is in the table from agents_attach() to agents_detach(), the thread's exit or
  * exec, or the last close of its file, whichever comes first; that one removes it, under
- * agents_lock, and frees it after a grace period. Probes and agents_each() use it inside an RCU read
- * side only, so they need no reference. `task` is referenced until the agent is freed: its address
- * names no other thread while the agent can be found.
+ * agents_lock, and frees it after a grace period. Probes and agents_each() use it inside an RCU
+ * read side only, so they need no reference. `task` is referenced until the agent is freed: its
+ * address names no other thread while the agent can be found.
  *
  * Locking: `lock` is raw, for it nests inside pi_lock and the run queue's lock (sched_waking,
  * sched_switch); nothing is locked inside it. Interrupts are off while it is held. It guards all
@@ -81,13 +81,14 @@ void agents_each(void (*visit)(struct agent *agent, void *data), void *data);
 unsigned int agents_count(void);
 
 /*
- * Attaches a thread to a file. `slot` of its page is the agent's from here on: it is given back when
- * the agent is freed, or by a failure. Takes a reference on `task` of its own. May sleep. -EEXIST, -ESRCH, -EDQUOT, -ENOMEM, or what registering the probes gave.
+ * Attaches a thread to a file. `slot` of its page is the agent's from here on: it is given back
+ * when the agent is freed, or by a failure. Takes a reference on `task` of its own. May sleep.
+ * -EEXIST, -ESRCH, -EDQUOT, -ENOMEM, or what registering the probes gave.
  */
 int agents_attach(struct task_struct *task, struct agent_file *file,
 		  const struct agent_latency_slot *slot, kuid_t uid, bool limited);
 
-/* Detaches a thread that `file` attached; -ENOENT. The slot may be used again after a grace period. */
+/* Detaches a thread that `file` attached; -ENOENT. Its slot is free after a grace period. */
 int agents_detach(struct task_struct *task, const struct agent_file *file);
 
 /* Detaches all threads of a file. Probes may use them up to a grace period longer. */

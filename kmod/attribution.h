@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* From kernel events to the core in ../bpf: whose completion an interrupt carries, what it stole. */
+/* From kernel events to the core in ../bpf: whose completion an interrupt carries, what it took. */
 #ifndef AGENT_ATTRIBUTION_H
 #define AGENT_ATTRIBUTION_H
 

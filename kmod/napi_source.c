@@ -99,7 +99,7 @@ void agent_napi_source_serve(struct agent_core *core, const struct napi_struct *
 }
 
 /*
- * A poll begins and ends in one run of the softirq. On PREEMPT_RT its task may be preempted between,
+ * A poll begins and ends in one run of the softirq. On PREEMPT_RT its task may be preempted between
  * and its frame is parked, but no other task on this CPU can begin a softirq meanwhile: the first
  * holds softirq_ctrl.lock (kernel/softirq.c, v6.12), and local_bh_disable() keeps it on the CPU.
  */

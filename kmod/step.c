@@ -155,6 +155,7 @@ void agent_step_sync(struct agent *agent, const struct at_cpu *frames, struct at
 {
 	const struct agent_latency_slot *slot = agent->slot;
 	struct at_thread *thread = &agent->thread;
+	/* Pairs with the release store that marks a step: uapi/agent_latency.h. */
 	u64 id = smp_load_acquire(&slot->step_id);
 	u32 begun = READ_ONCE(slot->begun), missed = begun - agent->seen_begun;
 	static const u64 no_name[AT_STEP_NAME_WORDS];

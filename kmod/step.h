@@ -12,7 +12,7 @@
  */
 u64 agent_step_current(const struct agent *agent);
 
-/* A device completion reached a step of this agent; nothing if it is not open. agent->lock is held. */
+/* A device completion reached a step of this agent, if it is open. agent->lock is held. */
 void agent_step_complete(struct agent *agent, u64 step_id, const struct at_chain *chain, u32 stage,
 			 u64 now_ns);
 
