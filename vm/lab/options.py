@@ -7,7 +7,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm.lab.kernels import GUESTS
+from vm.lab.kernels import DEBUG, GUESTS
 
 EPILOG = """\
 exit status:
@@ -16,6 +16,11 @@ exit status:
   125  the lab broke: no boot, a kernel panic, a missing set-up. The last line on
        stderr then starts with 'vm/run: ' and says which.
 """
+
+
+BOOT_SECONDS = 90.0
+# With every allocation and lock checked, a boot takes some times as long.
+DEBUG_BOOT_SECONDS = 400.0
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class Options:
     iommu: bool = False
     threads: str | None = None
     seconds: float = 1200.0
-    boot_seconds: float = 90.0
+    boot_seconds: float = BOOT_SECONDS
     boots: int = 3
     out: Path | None = None
     console: Path | None = None
@@ -62,7 +67,9 @@ def parse(argv: list[str]) -> Options:
         help="one thread per vCPU (the default where QEMU is 8.2 or later)",
     )
     parser.add_argument("--seconds", type=_positive, default=Options.seconds, metavar="N")
-    parser.add_argument("--boot-seconds", type=_positive, default=Options.boot_seconds, metavar="N")
+    parser.add_argument(
+        "--boot-seconds", type=_positive, metavar="N", help="default: 90; 400 for 6.12-debug"
+    )
     parser.add_argument(
         "--boots", type=int, choices=(1, 2, 3), default=Options.boots, help="fresh tries included"
     )
@@ -74,6 +81,9 @@ def parse(argv: list[str]) -> Options:
     )
     parser.add_argument("command", nargs="+", metavar="COMMAND")
     values = vars(parser.parse_args(argv))
+    if values["boot_seconds"] is None:
+        debug = values["kernel"] == DEBUG
+        values["boot_seconds"] = DEBUG_BOOT_SECONDS if debug else BOOT_SECONDS
     if values["out"] is not None and not values["out"].is_dir():
         parser.error(f"--out {values['out']}: no such directory")
     return Options(**{**values, "command": tuple(values["command"])})

@@ -3,21 +3,28 @@
 # Guest kernels: Debian's own, unpacked in the cache with their initramfs, never installed.
 
 KERNELS=(6.1 6.12 6.12-rt)
+# From vm/build-debug-kernel, where it was run.
+DEBUG_KERNEL=6.12-debug
 # What the initramfs needs to reach the host's files; all else is loaded from there.
 BOOT_MODULES=(virtio_pci virtio_console 9pnet_virtio 9p overlay)
 
 fetch_kernels() {
-    local kernel key directory
-    for kernel in "${KERNELS[@]}"; do
+    local kernel directory
+    for kernel in "${KERNELS[@]}" "$DEBUG_KERNEL"; do
         directory=$CACHE/kernels/$kernel
-        key=$(hash_of "$TREE/vm/setup.d/kernels.sh" "$TREE/vm/guest/init")
-        stamped "kernel-$kernel" "$key" && [ -f "$directory/initramfs" ] && continue
+        stamped "kernel-$kernel" "$(initramfs_key)" && [ -f "$directory/initramfs" ] && continue
+        # The debug kernel's initramfs follows the others; the kernel has a command of its own.
+        [ "$kernel" != "$DEBUG_KERNEL" ] || [ -f "$directory/release" ] || continue
         lock_guests
         [ -f "$directory/release" ] || fetch_kernel "$kernel" "$directory"
         say "building the initramfs of kernel $(< "$directory/release")"
         build_initramfs "$directory"
-        stamp "kernel-$kernel" "$key"
+        stamp "kernel-$kernel" "$(initramfs_key)"
     done
+}
+
+initramfs_key() {
+    hash_of "$TREE/vm/setup.d/kernels.sh" "$TREE/vm/guest/init"
 }
 
 # The plain flavour, or rt where the name says so; never cloud, which has no 9p.

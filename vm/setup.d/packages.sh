@@ -6,7 +6,7 @@ BASE_PACKAGES=(
     bpftool ca-certificates clang gcc git iproute2 kmod libbpf-dev libbpf1 libc6-dev linux-perf llvm
     procps python3 python3-bpfcc python3-venv shellcheck strace util-linux
 )
-LAB_PACKAGES=(busybox-static dwarves kmod libelf1 lld make perl-base sparse xz-utils zstd)
+LAB_PACKAGES=(busybox-static dwarves kmod libelf1 lld make perl sparse tar xz-utils zstd)
 
 missing_packages() {
     local package
