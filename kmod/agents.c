@@ -113,7 +113,7 @@ static bool take_out(struct agent *agent)
 	return true;
 }
 
-/* The last thing that happens to a thread which goes by itself: its slot may tell of a step's end. */
+/* The last that happens to a thread which goes by itself: its slot may tell of a step's end. */
 static void read_last(struct agent *agent)
 {
 	const struct at_cpu *frames = &this_cpu_ptr(&agent_cores)->frames;

@@ -7,8 +7,8 @@
 #include "napi_source.h"
 
 /*
- * By NAPI id, for completions that are found after the softirq. Direct-mapped; words are written and
- * read whole, the id last and first: who reads a torn entry sees another id.
+ * By NAPI id, for completions that are found after the softirq. Direct-mapped; words are written
+ * and read whole, the id last and first: who reads a torn entry sees another id.
  */
 #define IDS 256
 
@@ -28,13 +28,14 @@ static void note_id(const struct napi_struct *napi, u32 irq, u32 cpu)
 	smp_wmb(); /* pairs with both in agent_napi_source_of() */
 	WRITE_ONCE(ids[i].irq, irq);
 	WRITE_ONCE(ids[i].cpu, cpu);
-	smp_store_release(&ids[i].id, id);
+	smp_store_release(&ids[i].id, id); /* pairs with the acquire in agent_napi_source_of() */
 }
 
 bool agent_napi_source_of(unsigned int napi_id, u32 *irq, u32 *cpu)
 {
 	unsigned int i = napi_id % IDS;
 
+	/* Pairs with the release in note_id(). */
 	if (!napi_id || smp_load_acquire(&ids[i].id) != napi_id)
 		return false;
 	*irq = READ_ONCE(ids[i].irq);

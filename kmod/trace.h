@@ -34,8 +34,8 @@ TRACE_DEFINE_ENUM(AGENT_STAGE_STOLEN_SOFTIRQ);
 /*
  * One stage of one step. irq: the device interrupt's number; -1: none (timer, IPI) or not known.
  * softirq: the vector from which it woke, or that was stolen; -1: none. cpu: where the stage was.
- * ns: since the chain began (the interrupt's entry, else the softirq's raise, else its entry; 0: not
- * known); of stolen stages, the interrupt's own time.
+ * ns: since the chain began (the interrupt's entry, else the softirq's raise, else its entry;
+ * 0: not known); of stolen stages, the interrupt's own time.
  */
 TRACE_EVENT(agent_irq_stage,
 

@@ -84,7 +84,9 @@ def test_the_idt_is_the_kernels(state: X86State) -> None:
 
 def test_every_cpu_has_its_own_stacks(state: X86State) -> None:
     stacks = state.fields("stack")
-    assert all(list(fields) == ["rsp0", *(f"ist{n}" for n in range(1, 8))] for fields in stacks.values())
+    assert all(
+        list(fields) == ["rsp0", *(f"ist{n}" for n in range(1, 8))] for fields in stacks.values()
+    )
     # IST_INDEX_DF, _NMI, _DB and _MCE in arch/x86/include/asm/page_64_types.h.
     names = ("rsp0", "ist1", "ist2", "ist3", "ist4")
     tops = [int(fields[name], 16) for fields in stacks.values() for name in names]
@@ -250,7 +252,10 @@ def test_kptr_restrict_is_obeyed(module: KernelModule) -> None:
 
 def test_addresses_take_cap_syslog(module: KernelModule) -> None:
     text = subprocess.run(
-        ["setpriv", "--bounding-set=-syslog", "cat", X86], capture_output=True, text=True, check=True
+        ["setpriv", "--bounding-set=-syslog", "cat", X86],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     assert_withheld(text, "capability")
 
