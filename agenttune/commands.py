@@ -24,7 +24,6 @@ from agenttune.change.revert import Reverted
 from agenttune.cli import Args
 from agenttune.errors import AgenttuneError, ExitCode, InputError
 from agenttune.evaluate.result import Evaluation
-from agenttune.evaluate_command import evaluate
 from agenttune.host.capture import read_host
 from agenttune.host.host import Host
 from agenttune.host.tree import Tree
@@ -240,6 +239,13 @@ def tune(args: Args) -> ExitCode:
         done = Tuned(before, chosen, done.applied, after, landing(chosen, before, after))
     emit(args, "tuned", done, _tuned_text)
     return ExitCode.OK if done.proof is None or done.proof.landed else ExitCode.MISMATCH
+
+
+def evaluate(args: Args) -> ExitCode:
+    # Imported here: no other verb needs it, and each would start slower.
+    from agenttune.evaluate_command import evaluate as evaluate_host
+
+    return evaluate_host(args)
 
 
 def completion(args: Args) -> ExitCode:

@@ -13,8 +13,8 @@ from typing import Any
 from agenttune.argument import checked, seconds, step_count
 from agenttune.errors import InputError
 from agenttune.evaluate.arm import Arm, Command
-from agenttune.evaluate.evaluation import Request
 from agenttune.evaluate.noise import Noise
+from agenttune.evaluate.request import Request
 from agenttune.evaluate.workload import DEFAULT_MIX, MIXES, Sizes, Workload
 from agenttune.host.cpumask import CpuMask
 from agenttune.host.selector import Selector

@@ -12,7 +12,7 @@ from agenttune import cli
 from agenttune.errors import InputError
 from agenttune.evaluate import arm as arms
 from agenttune.evaluate.arm import Arm, Command, choose, profile_arms
-from agenttune.evaluate.evaluation import Request
+from agenttune.evaluate.request import Request
 from agenttune.evaluate.workload import Sizes
 from agenttune.evaluate_options import request_of
 from agenttune.host.selector import Selector

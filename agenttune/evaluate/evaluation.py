@@ -6,8 +6,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import agenttune
 from agenttune.change.journal import Journal
@@ -16,44 +14,21 @@ from agenttune.errors import ApplyError, HostError, InputError, PlanRefused
 from agenttune.evaluate.arm import Arm, choose
 from agenttune.evaluate.comparison import BASELINE, LEVEL, BlockFigures, compare, figures
 from agenttune.evaluate.ground import HostGround, Subject
-from agenttune.evaluate.noise import Noise
 from agenttune.evaluate.observer import open_observer
+from agenttune.evaluate.request import Request
 from agenttune.evaluate.result import ArmResult, Environment, Evaluation, Settings
 from agenttune.evaluate.rounds import Outcome, reason_against, run_rounds
 from agenttune.evaluate.subject import Attached, working
-from agenttune.evaluate.workload import Workload
 from agenttune.host.capture import read_host
 from agenttune.host.host import Host
-from agenttune.host.selector import Selector
 from agenttune.host.tree import Tree
 from agenttune.host.virtual import on_hypervisor
 from agenttune.measure.measurement import Measurement
 from agenttune.measure.session import measure
-from agenttune.policy.profile import Profile
 
 _PLANNING_S = 5.0
 # Beside a block's own time: planning, applying, reverting, reading; generous for emulated CPUs.
 _OVERHEAD_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to evaluate and how; `attach` empty: the built-in agent with `workload` and `noise`."""
-
-    profile: Profile
-    command: str
-    arms: tuple[str, ...] = ()
-    external: tuple[Arm, ...] = ()
-    rounds: int = 12
-    seconds: float = 10.0
-    settle_s: float = 1.0
-    guard: float | None = None
-    seed: int = 1
-    workload: Workload = field(default_factory=Workload)
-    noise: tuple[Noise, ...] = ()
-    attach: tuple[Selector, ...] = ()
-    engine: str = "auto"
-    out: Path = Path()
 
 
 Say = Callable[[str], None]

@@ -116,6 +116,14 @@ def log_ticks(low: float, high: float) -> list[float]:
     return inside[:: 1 + len(inside) // 8]
 
 
+def even_ticks(high: float) -> list[float]:
+    """From 0 on in steps of 1, 2 or 5 times a power of ten, three to seven of them."""
+    rough = high / 5
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(each * power for each in (1, 2, 5, 10) if each * power >= rough * 0.999)
+    return [step * number for number in range(math.floor(high / step) + 1)]
+
+
 def _range(values: Sequence[float], *, log: bool) -> tuple[float, float]:
     if log:
         low, high = min(values), max(values)
@@ -128,7 +136,7 @@ def _grid(x: Scale, y: Scale, x_label: Label, y_label: Label) -> Iterable[str]:
         at = x(value)
         yield rule(at, y.start, at, y.end)
         yield words(at, y.start + 14, x_label(value), "middle")
-    ticks = log_ticks(y.low, y.high) if y.log else [y.high * share / 4 for share in range(5)]
+    ticks = log_ticks(y.low, y.high) if y.log else even_ticks(y.high)
     for value in ticks:
         at = y(value)
         yield rule(x.start, at, x.end, at)

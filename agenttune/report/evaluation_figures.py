@@ -110,7 +110,7 @@ def histogram(
             series,
             label=title,
             x_label=_time,
-            y_label=lambda value: f"{value:.0f}",
+            y_label=lambda value: f"{value:g}",
             y_title="% of samples",
         )
     return Picture(key, title, f"{caption} Samples: {counts}.", drawing)

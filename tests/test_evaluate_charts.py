@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Axes of the evaluation's charts: ticks that people can read, values where they belong."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agenttune.report.charts import Scale, even_ticks, log_ticks
+
+
+@given(st.floats(1e-6, 1e9))
+def test_even_ticks_are_round_and_neither_few_nor_many(high: float) -> None:
+    found = even_ticks(high)
+    assert 3 <= len(found) <= 7
+    assert found[0] == 0 and found[-1] <= high * 1.001
+    digits = f"{found[1]:.6e}".split("e")[0].rstrip("0").rstrip(".")
+    assert digits in ("1", "2", "5")
+
+
+@given(st.floats(1e-3, 1e9), st.floats(1.5, 1e8))
+def test_log_ticks_are_inside(low: float, factor: float) -> None:
+    found = log_ticks(low, low * factor)
+    assert 0 < len(found) <= 9 or factor < 3
+    assert all(low * 0.99 <= value <= low * factor * 1.01 for value in found)
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_a_scale_maps_its_ends_and_clips(log: bool) -> None:
+    scale = Scale(10.0, 1000.0, 50, 150, log)
+    assert (scale(10.0), scale(1000.0)) == (50, 150)
+    assert scale(1.0) == 50 and scale(1e9) == 150
+    assert scale(100.0) == (100 if log else 59.1)
