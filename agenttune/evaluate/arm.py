@@ -133,10 +133,11 @@ def _placement_reason(profile: Profile) -> str:
     return _NO_AFFINITY if profile.placement is None else "it is what 'affinity' does"
 
 
-# Saves and puts back the affinity of every interrupt: irqbalance --oneshot has no way back itself.
-_SAVE_AFFINITY = (
-    'for f in /proc/irq/*/smp_affinity; do echo "$f $(cat "$f")"; done > "$AGENTTUNE_ARM_STATE"'
-)
+# The state is there as a whole before anything is changed, or nothing is to be undone.
+_KEEP = '> "$AGENTTUNE_ARM_STATE.new" && mv "$AGENTTUNE_ARM_STATE.new" "$AGENTTUNE_ARM_STATE"'
+_UNLESS_KEPT = '[ -e "$AGENTTUNE_ARM_STATE" ] || exit 0'
+# The affinity of every interrupt: irqbalance --oneshot has no way back itself.
+_EVERY_AFFINITY = 'for f in /proc/irq/*/smp_affinity; do echo "$f $(cat "$f")"; done'
 _RESTORE_AFFINITY = (
     'while read -r f m; do [ "$(cat "$f")" = "$m" ] || echo "$m" > "$f" || true; done '
     '2> /dev/null < "$AGENTTUNE_ARM_STATE"'
@@ -148,10 +149,10 @@ def _tuned_adm(program: str) -> Arm:
         "tuned-adm",
         "tuned's own profile network-latency",
         command=Command(
-            f'"{program}" active | sed -n "s/^Current active profile: //p" > '
-            f'"$AGENTTUNE_ARM_STATE"; "{program}" profile network-latency',
-            f'p=$(cat "$AGENTTUNE_ARM_STATE"); if [ "$p" ]; then "{program}" profile "$p"; '
-            f'else "{program}" off; fi',
+            f'"{program}" active | sed -n "s/^Current active profile: //p" {_KEEP} && '
+            f'"{program}" profile network-latency',
+            f'{_UNLESS_KEPT}; p=$(cat "$AGENTTUNE_ARM_STATE"); '
+            f'if [ "$p" ]; then "{program}" profile "$p"; else "{program}" off; fi',
         ),
     )
 
@@ -161,9 +162,9 @@ def _irqbalance(program: str) -> Arm:
         "irqbalance",
         "one run of irqbalance with the agent's CPUs banned",
         command=Command(
-            f"{_SAVE_AFFINITY}; IRQBALANCE_BANNED_CPULIST=$AGENTTUNE_AGENT_CPUS "
+            f"{_EVERY_AFFINITY} {_KEEP} && IRQBALANCE_BANNED_CPULIST=$AGENTTUNE_AGENT_CPUS "
             f'"{program}" --oneshot --foreground > /dev/null',
-            _RESTORE_AFFINITY,
+            f"{_UNLESS_KEPT}; {_RESTORE_AFFINITY}",
         ),
     )
 

@@ -72,7 +72,8 @@ def _write(kernel: Kernel, target: str, value: str) -> str:
         _run(commands, commands.apply, mark)
     elif mark.exists():
         _run(commands, commands.undo, mark)
-        mark.with_suffix(".state").unlink(missing_ok=True)
+        for kept in mark.parent.glob(f"{mark.name}.*"):
+            kept.unlink()
         mark.unlink()
     return _read(kernel, target)
 
