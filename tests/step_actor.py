@@ -29,6 +29,8 @@ STRAY, UNFINISHED = 300, 301
 CHILDS_OWN = 302
 
 SLEEP_S, SPIN_S, DELAY_S, COMPETE_S, ROUNDS = 0.02, 0.02, 0.01, 0.1, 500
+HOLD_S, NAP_NS = 0.02, 5_000_000
+SWITCH_KINDS = ("blocked", "preempted")
 DEADLINE_NS, BUDGET_US = 123_456_789, 500
 LONG_NAME = "a name that is too long to keep"
 
@@ -37,7 +39,8 @@ BEGIN, END, BIND, UNBIND = 1, 2, 3, 4
 OTHER_KIND, TOOL, MODEL = 0, 1, 2
 
 clock = time.monotonic_ns
-prctl = ctypes.CDLL(None).prctl
+libc = ctypes.CDLL(None)
+prctl = libc.prctl
 prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
 times: dict[int, list[int]] = {}
 told: dict[str, int] = {}
@@ -80,6 +83,15 @@ def spin(seconds: float) -> None:
         pass
 
 
+def nap() -> None:
+    """Sleep for NAP_NS from the system call on.
+
+    time.sleep() first sets a deadline, then lets other threads go on: one that those keep from the
+    CPU meanwhile sleeps for less, or not at all (Modules/timemodule.c, Python 3.11).
+    """
+    libc.nanosleep((ctypes.c_long * 2)(0, NAP_NS), None)
+
+
 def sleep_and_spin() -> None:
     begin(SLEEP, "sleep", limits=(DEADLINE_NS, BUDGET_US))
     time.sleep(SLEEP_S)
@@ -120,10 +132,15 @@ def ping_pong() -> None:
     os.waitpid(told["pipe partner"], 0)
 
 
-def switches() -> int:
-    """How often the thread left its CPU."""
+def switch_counts() -> tuple[int, int]:
+    """How often the thread left its CPU to wait, and how often it was made to leave."""
     status = Path("/proc/thread-self/status").read_text()
-    return sum(int(line.split()[1]) for line in status.splitlines() if "ctxt_switches" in line)
+    counts = [line.split()[1] for line in status.splitlines() if "ctxt_switches" in line]
+    return int(counts[0]), int(counts[1])
+
+
+def switches() -> int:
+    return sum(switch_counts())
 
 
 def run_delay_ns() -> int:
@@ -135,8 +152,12 @@ def compete() -> None:
     cpu = os.sched_getaffinity(0)
 
     def hog() -> None:
+        """Ahead of all others, or on a crowded CPU those hold it for longer."""
         os.sched_setaffinity(0, cpu)
-        spin(60)
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        while True:
+            spin(HOLD_S)
+            time.sleep(HOLD_S / 4)
 
     globals()["hog"] = hog
     told["hog"] = partner("hog")
@@ -190,12 +211,12 @@ def shared_thread(connection: socket.socket) -> None:
 
 
 def wait_for_child() -> None:
-    def nap() -> None:
+    def rest() -> None:
         time.sleep(DELAY_S)
 
-    globals()["nap"] = nap
+    globals()["rest"] = rest
     with step(CHILD, "child"):
-        told["child"] = partner("nap")
+        told["child"] = partner("rest")
         os.waitpid(told["child"], 0)
 
 
@@ -213,8 +234,15 @@ def nest_and_overlap() -> None:
 
 def many_threads() -> None:
     def work(number: int) -> None:
+        before = switch_counts()
         with step(number, f"thread {number}"):
-            time.sleep(0.005)
+            after_begin = switch_counts()
+            nap()
+            before_end = switch_counts()
+        after = switch_counts()
+        for kind in range(2):
+            told[f"{number} least {SWITCH_KINDS[kind]}"] = before_end[kind] - after_begin[kind]
+            told[f"{number} most {SWITCH_KINDS[kind]}"] = after[kind] - before[kind]
 
     workers = [threading.Thread(target=work, args=(number,)) for number in THREADS]
     for worker in workers:
