@@ -13,7 +13,7 @@ import pytest
 
 from agenttune.host.host import Task
 from agenttune.host.selector import Selector
-from agenttune.host.tasks import find_tasks, read_comms
+from agenttune.host.tasks import find_tasks_in, read_comms
 from agenttune.host.tree import Tree
 
 CHILD = """
@@ -49,7 +49,7 @@ def child() -> Iterator[subprocess.Popen[str]]:
 
 
 def find(*selectors: str) -> tuple[Task, ...]:
-    return find_tasks(Path("/"), [Selector.parse(text) for text in selectors])
+    return find_tasks_in(Tree(Path("/")), [Selector.parse(text) for text in selectors])
 
 
 def threads_of(pid: int) -> list[int]:
@@ -110,7 +110,7 @@ def test_kernel_threads_are_no_agents() -> None:
 def test_nobody_is_found_without_selectors_or_processes(tmp_path: Path) -> None:
     assert find() == ()
     assert find("pid:4194304") == ()
-    assert find_tasks(tmp_path, [Selector.parse("comm:agent")]) == ()
+    assert find_tasks_in(Tree(tmp_path), [Selector.parse("comm:agent")]) == ()
 
 
 V2 = "0::/system.slice/agent.service/worker\n"
@@ -139,7 +139,7 @@ V1 = "4:cpuset:/agents/a:b\n1:name=systemd:/user.slice\n"
 )
 def test_every_cgroup_layout(tmp_path: Path, lines: str, selector: str, chosen: bool) -> None:
     recorded_task(tmp_path, 50, "python3", lines)
-    found = find_tasks(tmp_path, [Selector.parse(selector)])
+    found = find_tasks_in(Tree(tmp_path), [Selector.parse(selector)])
     assert [task.pid for task in found] == ([50] if chosen else [])
 
 
@@ -157,13 +157,13 @@ def test_the_cgroup_named_is_the_newest_hierarchys(
     tmp_path: Path, lines: str, path: str | None
 ) -> None:
     recorded_task(tmp_path, 50, "python3", lines)
-    (task,) = find_tasks(tmp_path, [Selector.parse("pid:50")])
+    (task,) = find_tasks_in(Tree(tmp_path), [Selector.parse("pid:50")])
     assert task.cgroup == path
 
 
 def test_a_name_with_parentheses_and_line_ends(tmp_path: Path) -> None:
     recorded_task(tmp_path, 50, "a) R 1\n(b", "")
-    (task,) = find_tasks(tmp_path, [Selector.parse("pid:50")])
+    (task,) = find_tasks_in(Tree(tmp_path), [Selector.parse("pid:50")])
     assert (task.start_ticks, task.last_cpu) == (777, 3)
 
 
@@ -171,13 +171,13 @@ def test_numbers_of_absurd_length_are_left_out(tmp_path: Path) -> None:
     recorded_task(tmp_path, 50, "python3", "")
     path = tmp_path / "proc/50/task/50/stat"
     path.write_text(path.read_text().replace(" 777 ", f" {'7' * 5000} "))
-    assert find_tasks(tmp_path, [Selector.parse("pid:50")]) == ()
+    assert find_tasks_in(Tree(tmp_path), [Selector.parse("pid:50")]) == ()
 
 
 def test_a_thread_that_ends_meanwhile_is_left_out(tmp_path: Path) -> None:
     recorded_task(tmp_path, 50, "python3", "")
     (tmp_path / "proc/50/task/50/stat").unlink()
-    assert find_tasks(tmp_path, [Selector.parse("pid:50")]) == ()
+    assert find_tasks_in(Tree(tmp_path), [Selector.parse("pid:50")]) == ()
 
 
 def recorded_task(root: Path, pid: int, comm: str, cgroup: str) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from agenttune.host.cpumask import CpuMask
 from agenttune.host.host import IrqThread, NapiThread, Task
@@ -22,18 +22,13 @@ _NAPI_COMM = re.compile(r"napi/(.+)-([0-9]+)", re.DOTALL)
 _PF_KTHREAD = 0x00200000
 
 
-def find_tasks(root: Path, selectors: Sequence[Selector]) -> tuple[Task, ...]:
+def find_tasks_in(tree: Tree, selectors: Sequence[Selector]) -> tuple[Task, ...]:
     """The threads that any selector chooses, by process and thread; kernel threads never.
 
     comm: each thread of that name. pid: all threads of the process. cgroup: threads in it or below
     it, in any hierarchy. unit: threads in a cgroup whose path has that component. The calling
     process is no agent unless its pid is given.
     """
-    return find_tasks_in(Tree(root), selectors)
-
-
-def find_tasks_in(tree: Tree, selectors: Sequence[Selector]) -> tuple[Task, ...]:
-    """`find_tasks` on an open tree."""
     if not selectors:
         return ()
     found = (
