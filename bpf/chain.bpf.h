@@ -28,6 +28,16 @@ static __always_inline void exit_hardirq(__u32 id)
 		record_leg(AT_LEG_HANDLER, self_ns);
 }
 
+static __always_inline void exit_handler(__u32 irq, struct irqaction *action, int result)
+{
+	exit_hardirq(irq);
+}
+
+static __always_inline void exit_arch(__u32 arch)
+{
+	exit_hardirq(AT_ARCH_ID + arch);
+}
+
 /* `exact`: the kernel lets BPF see which vectors are pending; else the first raise wins. */
 static __always_inline void raise_softirq(__u32 vector, bool exact)
 {

@@ -14,7 +14,7 @@ static __always_inline void enter_hardirq(__u32 id)
 		at_hardirq_enter(&state->frames, id, bpf_ktime_get_ns());
 }
 
-static __always_inline void exit_irq(__u32 irq, bool last_action)
+static __always_inline void exit_handler(__u32 irq, struct irqaction *action, int result)
 {
 	struct at_state *state = open_state();
 	struct at_irq_key key = { .irq = irq };
@@ -30,7 +30,8 @@ static __always_inline void exit_irq(__u32 irq, bool last_action)
 	load = value_for(AT_MAP(irqs), &key, at_zero(no_irq), state);
 	if (!load)
 		return;
-	load->count += last_action;
+	/* A shared line runs every action for one interrupt: the last one counts. */
+	load->count += AT_READ(action, irqaction, next) == NULL;
 	at_record(&load->times, self_ns);
 }
 

@@ -3,84 +3,20 @@
  * The note's seven probes, one at a time: user space loads only the chosen probe's programs, and
  * the verifier drops what the others would do in them.
  *
- * The arguments used here are the same in v6.1, v6.12 and v6.18. A program named *_exact replaces
- * the one without the suffix as in agent.bpf.c.
+ * The arguments used here are the same in v6.1, v6.12 and v6.18.
  */
 #include "probe_irq.bpf.h"
 #include "probe_task.bpf.h"
 #include "probe_block.bpf.h"
+#include "entries.bpf.h"
 
-AT_PROGRAM(irq_handler_entry, irq_handler_entry)
-{
-	probe_hardirq_entry(AT_ARG(0, int));
-	return 0;
-}
-
-AT_PROGRAM(irq_handler_exit, irq_handler_exit)
-{
-	probe_handler_exit(AT_ARG(0, int), AT_ARG(1, struct irqaction *), AT_ARG(2, int));
-	return 0;
-}
-
-#define ARCH_INTERRUPT(name, arch)                                                                 \
-	AT_PROGRAM(name##_entry, name##_entry)                                                     \
-	{                                                                                          \
-		probe_hardirq_entry(AT_ARCH_ID + arch);                                            \
-		return 0;                                                                          \
-	}                                                                                          \
-	AT_PROGRAM(name##_exit, name##_exit)                                                       \
-	{                                                                                          \
-		probe_arch_exit(arch);                                                             \
-		return 0;                                                                          \
-	}
-
-ARCH_INTERRUPT(local_timer, AT_LOC)
-ARCH_INTERRUPT(reschedule, AT_RES)
-ARCH_INTERRUPT(call_function, AT_CAL)
-ARCH_INTERRUPT(call_function_single, AT_CAL_SINGLE)
-ARCH_INTERRUPT(irq_work, AT_IWI)
-
-AT_PROGRAM(softirq_raise, softirq_raise)
-{
-	probe_raise(AT_ARG(0, __u32), false);
-	return 0;
-}
-
-AT_PROGRAM(softirq_raise_exact, softirq_raise)
-{
-	probe_raise(AT_ARG(0, __u32), true);
-	return 0;
-}
-
-AT_PROGRAM(softirq_entry, softirq_entry)
-{
-	probe_softirq_entry(AT_ARG(0, __u32));
-	return 0;
-}
-
-AT_PROGRAM(softirq_exit, softirq_exit)
-{
-	probe_softirq_exit(AT_ARG(0, __u32));
-	return 0;
-}
+AT_COMMON_PROGRAMS()
 
 AT_PROGRAM(napi_poll, napi_poll)
 {
 	struct napi_struct *napi = AT_ARG(0, struct napi_struct *);
 
 	probe_poll(AT_READ(napi, napi_struct, dev));
-	return 0;
-}
-
-AT_PROGRAM(sched_waking, sched_waking)
-{
-	probe_waking(AT_ARG(0, struct task_struct *), false);
-	return 0;
-}
-
-AT_PROGRAM(sched_waking_exact, sched_waking)
-{
-	probe_waking(AT_ARG(0, struct task_struct *), true);
 	return 0;
 }
 

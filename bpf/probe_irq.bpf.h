@@ -5,7 +5,7 @@
 
 #include "probe_maps.bpf.h"
 
-static __always_inline void probe_hardirq_entry(__u32 id)
+static __always_inline void enter_hardirq(__u32 id)
 {
 	struct at_probe_cpu *cpu = open_cpu();
 
@@ -45,7 +45,7 @@ static __always_inline __u64 leave_hardirq(struct at_probe_cpu *cpu, __u32 id, _
 	return self_ns;
 }
 
-static __always_inline void probe_handler_exit(__u32 irq, struct irqaction *action, int result)
+static __always_inline void exit_handler(__u32 irq, struct irqaction *action, int result)
 {
 	struct at_probe_cpu *cpu = open_cpu();
 	struct at_sample_key key = { .sample = AT_S_HANDLER, .number = irq };
@@ -64,7 +64,7 @@ static __always_inline void probe_handler_exit(__u32 irq, struct irqaction *acti
 	record(cpu, &key, self_ns);
 }
 
-static __always_inline void probe_arch_exit(__u32 arch)
+static __always_inline void exit_arch(__u32 arch)
 {
 	struct at_probe_cpu *cpu = open_cpu();
 	struct at_sample_key key = { .sample = AT_S_ARCH, .number = arch };
@@ -78,7 +78,7 @@ static __always_inline void probe_arch_exit(__u32 arch)
 }
 
 /* `exact`: the kernel lets BPF see which vectors are pending; else the first raise wins. */
-static __always_inline void probe_raise(__u32 vector, bool exact)
+static __always_inline void raise_softirq(__u32 vector, bool exact)
 {
 	struct at_probe_cpu *cpu = open_cpu();
 	int pending;
@@ -89,7 +89,7 @@ static __always_inline void probe_raise(__u32 vector, bool exact)
 	at_softirq_raise(&cpu->frames, vector, pending, bpf_ktime_get_ns());
 }
 
-static __always_inline void probe_softirq_entry(__u32 vector)
+static __always_inline void enter_softirq(__u32 vector)
 {
 	struct at_probe_cpu *cpu = open_cpu();
 	struct at_sample_key key = { .sample = AT_S_SOFTIRQ_LATENCY, .number = vector };
@@ -106,7 +106,7 @@ static __always_inline void probe_softirq_entry(__u32 vector)
 		record(cpu, &key, latency_ns);
 }
 
-static __always_inline void probe_softirq_exit(__u32 vector)
+static __always_inline void exit_softirq(__u32 vector)
 {
 	struct at_probe_cpu *cpu = open_cpu();
 	struct at_sample_key key = { .sample = AT_S_SOFTIRQ_TIME, .number = vector };

@@ -71,7 +71,7 @@ static __always_inline void record_task(struct at_probe_cpu *cpu, __u32 sample,
 	record(cpu, &key, value);
 }
 
-/* A thread's state, made where no run queue is locked; see begin_wakeup() in turn.bpf.h. */
+/* A thread's state, made where no run queue is locked; see begin_waking() in turn.bpf.h. */
 static __always_inline struct at_probe_thread *new_thread(struct at_probe_cpu *cpu,
 							  struct task_struct *task)
 {

@@ -35,7 +35,7 @@ static __always_inline void keep_cause(struct at_probe_cpu *cpu, struct at_probe
 		thread->exit_ns = exit_of(&chain.cause);
 }
 
-static __always_inline void probe_waking(struct task_struct *task, bool exact)
+static __always_inline void begin_waking(struct task_struct *task, bool exact)
 {
 	struct at_probe_cpu *cpu = open_cpu();
 	struct at_probe_thread *thread;

@@ -3,9 +3,7 @@
  * The programs of `agenttune steps`: interrupts, wakings, switches and marks into the core.
  *
  * The arguments used here are the same in v6.1, v6.12 and v6.18; sched_switch's prev_state, which
- * moved around v5.18 (9c2136be0878), comes after them. A program named *_exact reads the kernel's
- * per-CPU variables; it replaces the one without the suffix on kernels whose symbol table has them
- * (CONFIG_KALLSYMS_ALL).
+ * moved around v5.18 (9c2136be0878), comes after them.
  */
 #include "front.h"
 #include "core.bpf.h"
@@ -14,72 +12,9 @@
 #include "complete.bpf.h"
 #include "syscall.bpf.h"
 #include "mark.bpf.h"
+#include "entries.bpf.h"
 
-AT_PROGRAM(irq_handler_entry, irq_handler_entry)
-{
-	enter_hardirq(AT_ARG(0, int));
-	return 0;
-}
-
-AT_PROGRAM(irq_handler_exit, irq_handler_exit)
-{
-	exit_hardirq(AT_ARG(0, int));
-	return 0;
-}
-
-#define ARCH_INTERRUPT(name, arch)                                                                 \
-	AT_PROGRAM(name##_entry, name##_entry)                                                     \
-	{                                                                                          \
-		enter_hardirq(AT_ARCH_ID + arch);                                                  \
-		return 0;                                                                          \
-	}                                                                                          \
-	AT_PROGRAM(name##_exit, name##_exit)                                                       \
-	{                                                                                          \
-		exit_hardirq(AT_ARCH_ID + arch);                                                   \
-		return 0;                                                                          \
-	}
-
-ARCH_INTERRUPT(local_timer, AT_LOC)
-ARCH_INTERRUPT(reschedule, AT_RES)
-ARCH_INTERRUPT(call_function, AT_CAL)
-ARCH_INTERRUPT(call_function_single, AT_CAL_SINGLE)
-ARCH_INTERRUPT(irq_work, AT_IWI)
-
-AT_PROGRAM(softirq_raise, softirq_raise)
-{
-	raise_softirq(AT_ARG(0, __u32), false);
-	return 0;
-}
-
-AT_PROGRAM(softirq_raise_exact, softirq_raise)
-{
-	raise_softirq(AT_ARG(0, __u32), true);
-	return 0;
-}
-
-AT_PROGRAM(softirq_entry, softirq_entry)
-{
-	enter_softirq(AT_ARG(0, __u32));
-	return 0;
-}
-
-AT_PROGRAM(softirq_exit, softirq_exit)
-{
-	exit_softirq(AT_ARG(0, __u32));
-	return 0;
-}
-
-AT_PROGRAM(sched_waking, sched_waking)
-{
-	begin_waking(AT_ARG(0, struct task_struct *), false);
-	return 0;
-}
-
-AT_PROGRAM(sched_waking_exact, sched_waking)
-{
-	begin_waking(AT_ARG(0, struct task_struct *), true);
-	return 0;
-}
+AT_COMMON_PROGRAMS()
 
 AT_PROGRAM(sched_wakeup, sched_wakeup)
 {

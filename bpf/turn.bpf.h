@@ -42,7 +42,7 @@ static __always_inline __u32 waking_context(struct at_state *state, bool exact)
  * Storage is made here, where no run queue is locked: before v6.4 (08a7ce384e33) that allocates,
  * and an allocation may wake kswapd.
  */
-static __always_inline void begin_wakeup(struct task_struct *task, bool exact)
+static __always_inline void begin_waking(struct task_struct *task, bool exact)
 {
 	struct at_state *state = open_state();
 	struct at_waking *thread;

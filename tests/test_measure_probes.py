@@ -8,7 +8,9 @@ from pathlib import Path
 
 from agenttune.measure.probes import PROBES, SEED, program_is_wanted, split, wanted
 
-SOURCE = (Path(__file__).parent.parent / "bpf/agent.bpf.c").read_text()
+BPF = Path(__file__).parent.parent / "bpf"
+SOURCE = (BPF / "agent.bpf.c").read_text()
+ENTRIES = (BPF / "entries.bpf.h").read_text()
 
 
 def tracepoints(has_agents: bool, realtime: bool = False) -> set[str]:
@@ -17,7 +19,9 @@ def tracepoints(has_agents: bool, realtime: bool = False) -> set[str]:
 
 def test_every_probe_has_its_program_and_every_program_its_probe() -> None:
     entries = set(re.findall(r"^AT_PROGRAM\(\w+, (\w+)\)", SOURCE, re.MULTILINE))
-    for name in re.findall(r"^ARCH_INTERRUPT\((\w+),", SOURCE, re.MULTILINE):
+    assert "\nAT_COMMON_PROGRAMS()\n" in SOURCE
+    entries |= set(re.findall(r"^\tAT_CALLING\(\w+, (\w+),", ENTRIES, re.MULTILINE))
+    for name in re.findall(r"^\tAT_ARCH_PROGRAMS\((\w+),", ENTRIES, re.MULTILINE):
         entries |= {f"{name}_entry", f"{name}_exit"}
     assert entries == {name for probe in PROBES for name in probe.tracepoints}
     assert f"AT_RUN_ONCE({SEED})" in SOURCE
