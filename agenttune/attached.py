@@ -18,9 +18,12 @@ from agenttune.host.tree import Tree
 from agenttune.report.table import table
 
 POLL_S = 0.1
-_SHOWN_STEPS = 20
+_SHOWN_STEPS = 10
 _AGENT_COLUMNS = ("tid", "cpu", "steps", "completions", "irqs")
-_COLUMNS = ["step", "name", "tid", "kind", "ns", "completions", "irq", "softirq", "cpu", "chain_ns"]
+_COLUMNS = (
+    *("step", "name", "tid", "kind", "ns"),
+    *("completions", "running", "irq", "softirq", "cpu", "chain_ns"),
+)
 
 
 @dataclass

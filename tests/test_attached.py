@@ -20,10 +20,12 @@ tid=99 tgid=99 comm=other cpu=2 steps=1 unseen_steps=0 completions=0 running=0 i
 """
 STEPS = """\
 # 3 steps ended since load; the last 256 at most are here
-step=1 tid=41 comm=agent name=search kind=tool ns=1200 completions=1 irq=31 softirq=NET_RX cpu=1 \
-chain_ns=900
-step=8 tid=99 comm=other name=- kind=other ns=5 completions=0 irq=-1 softirq=- cpu=2 chain_ns=0
-step=2 tid=41 comm=agent name=- kind=other ns=50 completions=0 irq=-1 softirq=- cpu=1 chain_ns=0
+step=1 tid=41 comm=agent name=search kind=tool ns=1200 completions=1 running=0 irq=31 \
+softirq=NET_RX cpu=1 chain_ns=900
+step=8 tid=99 comm=other name=- kind=other ns=5 completions=0 running=0 irq=-1 softirq=- cpu=2 \
+chain_ns=0
+step=2 tid=41 comm=agent name=- kind=other ns=50 completions=0 running=0 irq=-1 softirq=- cpu=1 \
+chain_ns=0
 """
 
 
@@ -40,8 +42,8 @@ def test_only_what_was_attached_is_told(tmp_path: Path) -> None:
     lines = [line.split() for line in text.splitlines()]
     assert lines[0] == ["1", "thread", "attached"]
     assert ["41", "1", "7", "6", "31,33"] in lines
-    assert ["1", "search", "41", "tool", "1200", "1", "31", "NET_RX", "1", "900"] in lines
-    assert ["2", "-", "41", "other", "50", "0", "-", "-", "1", "0"] in lines
+    assert ["1", "search", "41", "tool", "1200", "1", "0", "31", "NET_RX", "1", "900"] in lines
+    assert ["2", "-", "41", "other", "50", "0", "0", "-", "-", "1", "0"] in lines
     assert "99" not in text
 
 
