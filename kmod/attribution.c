@@ -8,6 +8,7 @@
 #include "attribution.h"
 #include "completion.h"
 #include "core.h"
+#include "napi.h"
 #include "napi_source.h"
 #include "probes.h"
 #include "step.h"
@@ -131,7 +132,11 @@ static struct agent_probe probes[] = {
 
 u64 agent_attribution_features(void)
 {
-	return agent_step_features() | agent_completion_features();
+	u64 features = agent_step_features() | agent_completion_features();
+
+	if (agent_napi_hooked())
+		features |= AGENT_LATENCY_NAPI | AGENT_LATENCY_GUARDRAIL;
+	return features;
 }
 
 /* What was open when the probes went away last must not be taken for what is open now. */

@@ -8,6 +8,8 @@
 #include "cpus.h"
 #include "debugfs.h"
 #include "device.h"
+#include "guardrail.h"
+#include "napi.h"
 #include "tally.h"
 #include "x86_state.h"
 
@@ -27,6 +29,8 @@ static const struct part parts[] = {
 	{ agent_x86_state_init, NULL },
 	{ agent_tally_init, agent_tally_exit },
 	{ agent_attribution_init, agent_attribution_exit },
+	{ agent_napi_init, agent_napi_exit },
+	{ agent_guardrail_init, agent_guardrail_exit },
 	{ agents_init, agents_exit },
 	{ agent_device_init, agent_device_exit },
 };
