@@ -294,24 +294,27 @@ AT_INLINE __u64 at_softirq_enter(struct at_cpu *cpu, __u32 vector, struct at_sta
 
 /*
  * The softirq now does the work of one of the interrupts that raised it, for front-ends that know
- * which. irq_ns: when that was, which may be after the softirq's entry; 0 when it does more work for
- * an interrupt that is long past: its name is kept, and the leg before the raise is forgotten. The
- * caller keeps the frame's cause and puts it back.
+ * which: `of` has its name, when it came and when its thread was woken. That may be after the softirq's
+ * entry; 0 when it does more work for an interrupt that is long past: its name is kept, and the legs
+ * before the raise are forgotten. The caller keeps the frame's cause and puts it back.
  */
-AT_INLINE void at_softirq_serve(struct at_cpu *cpu, __u32 irq, __u64 irq_ns)
+AT_INLINE void at_softirq_serve(struct at_cpu *cpu, const struct at_cause *of)
 {
 	struct at_cause *cause = &cpu->softirq.cause;
+	__u64 came_ns = of->thread_ns ? of->thread_ns : of->irq_ns;
 
-	cause->irq_ns = irq_ns;
-	cause->thread_ns = 0;
-	if (irq_ns > cause->raise_ns)
-		cause->raise_ns = irq_ns;
-	if (irq_ns > cause->entry_ns)
-		cause->entry_ns = irq_ns;
-	cause->irq = irq;
-	cause->irq_cpu = cpu->id;
+	if (came_ns > cause->raise_ns)
+		cause->raise_ns = came_ns;
+	if (came_ns > cause->entry_ns)
+		cause->entry_ns = came_ns;
+	cause->irq_ns = of->irq_ns;
+	cause->thread_ns = of->thread_ns;
+	cause->irq = of->irq;
+	cause->irq_cpu = of->irq_cpu;
+	cause->conduit = of->conduit;
 	cause->origin = 0;
-	cause->flags = AT_CAUSE_IRQ | (cause->flags & AT_CAUSE_KSOFTIRQD);
+	cause->flags = (of->flags & (AT_CAUSE_IRQ | AT_CAUSE_THREAD)) |
+		       (cause->flags & AT_CAUSE_KSOFTIRQD);
 }
 
 /* The softirq's own time, or AT_UNKNOWN for an exit without an entry. */

@@ -62,7 +62,7 @@ static void probe_irq_entry(void *data, int irq, struct irqaction *action)
 
 static void probe_irq_exit(void *data, int irq, struct irqaction *action, int ret)
 {
-	agent_napi_source_end(this_cpu_ptr(&agent_cores), irq);
+	agent_napi_source_end(this_cpu_ptr(&agent_cores));
 	exit_hardirq(irq);
 }
 
@@ -86,10 +86,12 @@ ARCH_PROBE(irq_work, AT_IWI)
 /* __raise_softirq_irqoff(), kernel/softirq.c, v6.12: before the bit is set, interrupts off. */
 static void probe_softirq_raise(void *data, unsigned int vector)
 {
-	struct at_cpu *frames = &this_cpu_ptr(&agent_cores)->frames;
+	struct agent_core *core = this_cpu_ptr(&agent_cores);
 	bool pending = local_softirq_pending() & BIT(vector);
 
-	at_softirq_raise(frames, vector, pending, pending ? 0 : agent_now_ns());
+	if (vector == NET_RX_SOFTIRQ)
+		agent_napi_source_raised(core);
+	at_softirq_raise(&core->frames, vector, pending, pending ? 0 : agent_now_ns());
 }
 
 static void probe_softirq_entry(void *data, unsigned int vector)

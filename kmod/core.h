@@ -15,9 +15,7 @@
 /* Which interrupt put a NAPI on this CPU's poll list last. */
 struct agent_napi_source {
 	const void *napi;
-	u64 irq_ns;
-	u32 irq;
-	bool fresh; /* not polled since */
+	struct at_cause cause; /* its times are 0 once the NAPI was polled */
 };
 
 /*

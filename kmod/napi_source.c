@@ -61,31 +61,50 @@ void agent_napi_source_begin(struct agent_core *core)
 	core->poll_list_end = poll_list()->prev;
 }
 
+static void note(struct agent_core *core, const struct list_head *entry,
+		 const struct at_cause *cause)
+{
+	const struct napi_struct *napi = list_entry(entry, struct napi_struct, poll_list);
+	struct agent_napi_source *source = source_of(core, napi);
+
+	source->napi = napi;
+	source->cause = *cause;
+	note_id(napi, cause->irq, core->frames.id);
+}
+
 /*
  * The list only grows while a handler runs: net_rx_action() takes from it on this CPU, and that
  * does not run inside a hardirq.
  */
-void agent_napi_source_end(struct agent_core *core, u32 irq)
+void agent_napi_source_end(struct agent_core *core)
 {
 	const struct list_head *list = poll_list(), *entry = core->poll_list_end;
-	const struct at_hardirq_frame *frame;
+	struct at_cause cause;
 
 	if (!entry || entry == list->prev || !core->frames.depth)
 		return;
-	frame = &core->frames.hardirqs[at_bounded(core->frames.depth - 1, AT_HARDIRQ_FRAMES)];
-	for (entry = entry->next; entry != list; entry = entry->next) {
-		const struct napi_struct *napi = list_entry(entry, struct napi_struct, poll_list);
-		struct agent_napi_source *source = source_of(core, napi);
-
-		source->napi = napi;
-		source->irq = irq;
-		source->irq_ns = frame->start_ns;
-		source->fresh = true;
-		note_id(napi, irq, core->frames.id);
-	}
+	cause = at_cause_now(&core->frames);
+	for (entry = entry->next; entry != list; entry = entry->next)
+		note(core, entry, &cause);
 }
 
-/* A NAPI that is polled again without an interrupt keeps its name, not its time. */
+/*
+ * The thread of an interrupt, on PREEMPT_RT of nearly each one, schedules its NAPI with bottom
+ * halves off, so net_rx_action() does not run on this CPU: ____napi_schedule() raises after it has
+ * put the NAPI at the list's end.
+ */
+void agent_napi_source_raised(struct agent_core *core)
+{
+	const struct at_cpu *frames = &core->frames;
+	const struct list_head *list = poll_list();
+
+	if (frames->depth || frames->softirq.vector || list_empty(list) ||
+	    !(frames->task.cause.flags & AT_CAUSE_IRQ))
+		return;
+	note(core, list->prev, &frames->task.cause);
+}
+
+/* A NAPI that is polled again without an interrupt keeps its name, not its times. */
 void agent_napi_source_serve(struct agent_core *core, const struct napi_struct *napi)
 {
 	struct agent_napi_source *source = source_of(core, napi);
@@ -95,8 +114,9 @@ void agent_napi_source_serve(struct agent_core *core, const struct napi_struct *
 		return;
 	core->served = softirq->cause;
 	core->serving = true;
-	at_softirq_serve(&core->frames, source->irq, source->fresh ? source->irq_ns : 0);
-	source->fresh = false;
+	at_softirq_serve(&core->frames, &source->cause);
+	source->cause.irq_ns = 0;
+	source->cause.thread_ns = 0;
 }
 
 /*

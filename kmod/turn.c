@@ -21,24 +21,40 @@
 #define NO_WAIT_NS (AT_UNKNOWN >> 1)
 
 /*
- * Why a kernel thread runs: the chain that woke it. Direct-mapped by the task's address, so that
- * nothing is allocated; a thread whose slot another took has no chain, which is 'not known', not
- * wrong: the slot names its task. A task that died leaves its slot, but the new one of its address
+ * Why a kernel thread runs: the chain that woke it. Sets of four by the task's address, so that
+ * nothing is allocated; a thread whose place another took has no chain, which is 'not known', not
+ * wrong: a place names its task. A task that died leaves its place, but the new one of its address
  * is woken before it runs, and that overwrites it.
  */
-#define CONDUITS 2048
+#define CONDUIT_SETS 1024
+#define CONDUIT_WAYS 4
 
 struct conduit {
-	raw_spinlock_t lock; /* nests inside pi_lock and the run queue's lock; nothing inside it */
 	const struct task_struct *task;
 	struct at_cause cause;
 };
 
-static struct conduit conduits[CONDUITS];
+struct conduit_set {
+	raw_spinlock_t lock; /* nests inside pi_lock and the run queue's lock; nothing inside it */
+	unsigned int next; /* the way that the next thread takes */
+	struct conduit ways[CONDUIT_WAYS];
+};
 
-static struct conduit *conduit_of(const struct task_struct *task)
+static struct conduit_set conduit_sets[CONDUIT_SETS];
+
+static struct conduit_set *set_of(const struct task_struct *task)
 {
-	return &conduits[hash_ptr(task, ilog2(CONDUITS))];
+	return &conduit_sets[hash_ptr(task, ilog2(CONDUIT_SETS))];
+}
+
+static struct conduit *conduit_of(struct conduit_set *set, const struct task_struct *task)
+{
+	unsigned int way;
+
+	for (way = 0; way < CONDUIT_WAYS; way++)
+		if (set->ways[way].task == task)
+			return &set->ways[way];
+	return NULL;
 }
 
 /* ksoftirqd's reason to run is each softirq's own. */
@@ -62,25 +78,29 @@ static bool is_queued(const struct task_struct *task)
 /* A kernel thread carries on what wakes it. */
 static void hand_on(struct agent_core *core, struct task_struct *task, u64 now_ns)
 {
-	struct conduit *conduit = conduit_of(task);
+	struct conduit_set *set = set_of(task);
+	struct conduit *conduit;
 	struct at_cause cause;
 
 	if (is_ksoftirqd(task) || is_queued(task))
 		return;
 	cause = is_irq_thread(task) ? at_cause_threaded(&core->frames, task->pid, now_ns) :
 				      at_cause_handed(&core->frames, task->pid, now_ns);
-	raw_spin_lock(&conduit->lock);
+	raw_spin_lock(&set->lock);
+	conduit = conduit_of(set, task);
+	if (!conduit)
+		conduit = &set->ways[set->next++ % CONDUIT_WAYS];
 	conduit->task = task;
 	conduit->cause = cause;
-	raw_spin_unlock(&conduit->lock);
+	raw_spin_unlock(&set->lock);
 }
 
 /* The task below any interrupt, and the chain that a kernel thread carries on. */
 static void set_task(struct agent_core *core, const struct task_struct *task)
 {
-	struct conduit *conduit = conduit_of(task);
+	struct conduit_set *set = set_of(task);
+	const struct conduit *conduit = NULL;
 	struct at_cause cause;
-	bool known = false;
 	u32 flags = 0;
 
 	if (task->pid && task->flags & PF_KTHREAD) {
@@ -88,13 +108,14 @@ static void set_task(struct agent_core *core, const struct task_struct *task)
 		if (is_ksoftirqd(task)) {
 			flags |= AT_TASK_KSOFTIRQD;
 		} else {
-			raw_spin_lock(&conduit->lock);
-			known = conduit->task == task;
-			cause = conduit->cause;
-			raw_spin_unlock(&conduit->lock);
+			raw_spin_lock(&set->lock);
+			conduit = conduit_of(set, task);
+			if (conduit)
+				cause = conduit->cause;
+			raw_spin_unlock(&set->lock);
 		}
 	}
-	at_task(&core->frames, task->pid, flags, known ? &cause : NULL);
+	at_task(&core->frames, task->pid, flags, conduit ? &cause : NULL);
 }
 
 /* A switch that was not seen, or none yet: another task runs than the frames say. */
@@ -270,10 +291,11 @@ static struct agent_probe probes[] = {
 
 int agent_turn_start(void)
 {
-	unsigned int i;
+	unsigned int i, way;
 
-	for (i = 0; i < CONDUITS; i++)
-		conduits[i].task = NULL;
+	for (i = 0; i < CONDUIT_SETS; i++)
+		for (way = 0; way < CONDUIT_WAYS; way++)
+			conduit_sets[i].ways[way].task = NULL;
 	return agent_probes_register(probes, ARRAY_SIZE(probes));
 }
 
@@ -307,7 +329,7 @@ int agent_turn_init(void)
 {
 	unsigned int i;
 
-	for (i = 0; i < CONDUITS; i++)
-		raw_spin_lock_init(&conduits[i].lock);
+	for (i = 0; i < CONDUIT_SETS; i++)
+		raw_spin_lock_init(&conduit_sets[i].lock);
 	return agent_probes_find(probes, ARRAY_SIZE(probes));
 }

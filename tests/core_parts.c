@@ -40,13 +40,14 @@ void serve(__u64 raise, __u64 entry, __u64 irq, __u64 *told)
 {
 	struct at_cpu cpu = {};
 	struct at_stamp stamp = { .now_ns = entry };
+	struct at_cause of = { .irq = 7, .irq_ns = irq, .flags = AT_CAUSE_IRQ };
 
 	at_hardirq_enter(&cpu, 5, raise);
 	at_softirq_raise(&cpu, 3, 0, raise);
 	at_hardirq_exit(&cpu, 5, raise);
 	at_softirq_enter(&cpu, 3, stamp);
 	at_softirq_share(&cpu, 3);
-	at_softirq_serve(&cpu, 7, irq);
+	at_softirq_serve(&cpu, &of);
 	told[0] = cpu.softirq.cause.irq;
 	told[1] = cpu.softirq.cause.flags;
 	told[2] = at_chain_begin(&cpu.softirq.cause, entry + 1000);
