@@ -179,8 +179,7 @@ static void land(const struct bio *bio)
 	if (!agent)
 		return;
 	chain_here(&chain);
-	if (agent_chain_is_irq(&chain.cause))
-		tell(agent, landed.step_id, &chain, agent_now_ns());
+	tell(agent, landed.step_id, &chain, agent_now_ns());
 }
 
 /* blk_update_request() and blk_complete_request(), block/blk-mq.c, v6.12: before the bios end. */

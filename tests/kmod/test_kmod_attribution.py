@@ -63,8 +63,15 @@ def per_step(events: list[Event]) -> Counter[int]:
     return Counter(int(event["step_id"]) for event in told(events))
 
 
-def irqs(events: list[Event]) -> set[int]:
-    return {int(event["irq"]) for event in told(events)}
+def assert_all_by(irq: int, events: list[Event], guest: dict[str, str]) -> None:
+    """By that interrupt and no other's. On PREEMPT_RT, one in fifty may not be known (-1).
+
+    There handlers run in threads, and what one of them was woken for is now and then not seen.
+    """
+    found = Counter(int(event["irq"]) for event in told(events))
+    unknown = found.pop(-1, 0)
+    assert set(found) == {irq}
+    assert unknown <= (found[irq] / 50 if guest["kernel"].endswith("-rt") else 0)
 
 
 def exactly_one_each(first: int, steps: int = STEPS) -> Counter[int]:
@@ -79,7 +86,7 @@ def input_irq(address: str) -> int:
     return next(irq for irq, name in interfaces.vectors(address).items() if "input" in name)
 
 
-def test_each_read_is_its_steps(attached: client.Client) -> None:
+def test_each_read_is_its_steps(attached: client.Client, guest_facts: dict[str, str]) -> None:
     """/proc/interrupts tells which of the disk's vectors fired for the reads."""
     before = nvme_counts()
     with completions.disk() as disk, client.events("agent_irq_stage") as events:
@@ -88,8 +95,8 @@ def test_each_read_is_its_steps(attached: client.Client) -> None:
                 disk.read(number)
     fired = {irq for irq, count in nvme_counts().items() if count > before[irq]}
     assert per_step(events) == exactly_one_each(1000)
-    assert irqs(events) == fired
     assert len(fired) == 1
+    assert_all_by(fired.pop(), events, guest_facts)
     assert {event["tid"] for event in events} == {str(os.getpid())}
     assert {event["cpu"] for event in told(events)} == {str(AGENT_CPU)}
 
@@ -129,7 +136,9 @@ def test_stored_steps_in_which_nothing_happens_are_counted(attached: client.Clie
     assert int(agent["unseen_steps"]) > 500
 
 
-def test_each_answer_is_its_steps(attached: client.Client, connected: object) -> None:
+def test_each_answer_is_its_steps(
+    attached: client.Client, connected: object, guest_facts: dict[str, str]
+) -> None:
     """By the receive queue's interrupt, never the transmit queue's or the peer's."""
     with client.events("agent_irq_stage") as events:
         for number in range(STEPS):
@@ -137,18 +146,20 @@ def test_each_answer_is_its_steps(attached: client.Client, connected: object) ->
                 client.bind(4000 + number, connected)
                 completions.round_trip(connected)  # type: ignore[arg-type]
     assert per_step(events) == exactly_one_each(4000)
-    assert irqs(events) == {input_irq(AGENT_NIC)}
+    assert_all_by(input_irq(AGENT_NIC), events, guest_facts)
     assert {event["softirq"] for event in told(events)} == {"3"}
 
 
-def test_answers_that_nobody_slept_for_are_told(attached: client.Client, connected: object) -> None:
+def test_answers_that_nobody_slept_for_are_told(
+    attached: client.Client, connected: object, guest_facts: dict[str, str]
+) -> None:
     with client.events("agent_irq_stage") as events:
         for number in range(FEW):
             with client.step(5000 + number):
                 client.bind(5000 + number, connected)
                 completions.round_trip(connected, SPIN_S)  # type: ignore[arg-type]
     assert per_step(events) == exactly_one_each(5000, FEW)
-    assert irqs(events) == {input_irq(AGENT_NIC)}
+    assert_all_by(input_irq(AGENT_NIC), events, guest_facts)
     assert Counter(event["stage"] for event in told(events))["running"] > FEW * 3 / 4
 
 
