@@ -364,13 +364,17 @@ def test_import_brings_little() -> None:
         [sys.executable, "-S", "-c", program], check=True, cwd=TREE, capture_output=True, text=True
     )
     loaded = done.stdout.split()
-    assert [module for module in loaded if module.startswith("agenttune.")] == ["agenttune.steps"]
+    assert [module for module in loaded if module.startswith("agenttune.")] == [
+        "agenttune.attach",
+        "agenttune.steps",
+    ]
     assert not {"typing", "inspect", "re", "socket", "asyncio", "msgspec"} & set(loaded)
 
 
-def test_the_package_offers_two_begins() -> None:
-    assert agenttune.__all__ == ["bind", "step"]
+def test_the_package_offers_marks() -> None:
+    assert agenttune.__all__ == ["attach", "bind", "detach", "step"]
     assert (agenttune.bind, agenttune.step) == (steps.bind, steps.step)
+    assert {agenttune.attach.__module__, agenttune.detach.__module__} == {"agenttune.attach"}
     assert list(inspect.signature(agenttune.step).parameters) == [
         "name", "kind", "deadline", "budget",
     ]  # fmt: skip

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from vm.lab.machine import AGENT_NIC, FLOOD_NIC
 from vm.scene import interfaces
-from vm.scene.calls import summarize
+from vm.scene.calls import Call, summarize
 from vm.scene.flood import BURST_PACKETS
 from vm.scene.scene import Cast, playing
 
@@ -39,14 +40,21 @@ def test_interrupts_land_on_the_chosen_cpu() -> None:
         received = [vector(AGENT_NIC, "input.0"), vector(FLOOD_NIC, "input.0")]
         scene.block(0.5)
         before = [interfaces.counts(irq) for irq in received]
-        calls = scene.block(3.0)
-        after = [interfaces.counts(irq) for irq in received]
-    for then, now in zip(before, after, strict=True):
-        moved = [new - old for old, new in zip(then, now, strict=True)]
-        assert moved[1] > 50
-        assert moved[0] == moved[2] == moved[3] == 0
+        moved = [[0] * len(counts) for counts in before]
+        calls: list[Call] = []
+        # An emulated CPU may be many times slower than usual: enough work decides, not time.
+        deadline = time.monotonic() + 40.0
+        while len(calls) <= 100 or min(counts[1] for counts in moved) <= 50:
+            assert time.monotonic() < deadline, f"{len(calls)} calls, interrupts per CPU {moved}"
+            calls += scene.block(1.0)
+            moved = [
+                [new - old for old, new in zip(then, interfaces.counts(irq), strict=True)]
+                for then, irq in zip(before, received, strict=True)
+            ]
+    for on_cpu in moved:
+        assert on_cpu[0] == on_cpu[2] == on_cpu[3] == 0
     summary = summarize([call.round_trip_ns for call in calls])
-    assert summary is not None and summary.count > 100
+    assert summary is not None
     assert 0 < summary.p50_ns <= summary.p90_ns <= summary.p99_ns
 
 
