@@ -217,8 +217,13 @@ int agents_attach(struct task_struct *task, struct agent_file *file,
 	}
 	mutex_lock(&probing_lock);
 	err = start_probing();
+	/* Once it is in the table, the thread's exit or another's DETACH may take it out and free it. */
+	rcu_read_lock();
 	if (!err)
 		err = put_in(agent, limited);
+	if (!err)
+		agent_turn_seed(agent);
+	rcu_read_unlock();
 	mutex_unlock(&probing_lock);
 	if (err) {
 		free_agent(&agent->rcu);
@@ -226,7 +231,6 @@ int agents_attach(struct task_struct *task, struct agent_file *file,
 			schedule_work(&stop_work);
 		return err;
 	}
-	agent_turn_seed(agent);
 	/*
 	 * do_exit() sets PF_EXITING before its tracepoint. Who exits from here on finds the agent
 	 * in the table; who set the flag before may have missed it.
