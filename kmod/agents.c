@@ -307,10 +307,14 @@ int agents_init(void)
 	return 0;
 }
 
-/* The device is gone, and with it every file and agent; what is left are callbacks and the work. */
+/*
+ * The device is gone, and with it every file, and no agent is in the table. But a probe that took the
+ * last one out may still be on its way to call_rcu() and schedule_work(): first no probe runs any
+ * more, then no callback, then no work.
+ */
 void agents_exit(void)
 {
+	stop_probing(NULL);
 	rcu_barrier();
 	cancel_work_sync(&stop_work);
-	stop_probing(NULL);
 }
