@@ -95,7 +95,6 @@ static void free_agent(struct rcu_head *rcu)
 {
 	struct agent *agent = container_of(rcu, struct agent, rcu);
 
-	agent_file_free_slot(agent->file, agent->slot);
 	agent_file_put(agent->file);
 	put_task_struct(agent->task);
 	kfree(agent);
@@ -124,7 +123,8 @@ static void read_last(struct agent *agent)
 
 /*
  * After take_out(), outside of agents_lock. A probe that found the agent before may wait for its
- * lock; `retired` tells it to go, so that it does not count the agent as resident of a CPU again.
+ * lock; `retired` tells it to go, so that it does not count the agent as resident of a CPU again, nor
+ * read the slot, which may be another's from here on.
  */
 static void retire(struct agent *agent)
 {
@@ -136,6 +136,7 @@ static void retire(struct agent *agent)
 	agent->cpu = AGENT_NO_CPU;
 	agent->retired = true;
 	raw_spin_unlock_irqrestore(&agent->lock, flags);
+	agent_file_free_slot(agent->file, agent->slot);
 	call_rcu(&agent->rcu, free_agent);
 	if (!agents_count())
 		schedule_work(&stop_work);
@@ -226,6 +227,7 @@ int agents_attach(struct task_struct *task, struct agent_file *file,
 	rcu_read_unlock();
 	mutex_unlock(&probing_lock);
 	if (err) {
+		agent_file_free_slot(file, slot);
 		free_agent(&agent->rcu);
 		if (!agents_count())
 			schedule_work(&stop_work);

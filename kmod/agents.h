@@ -43,7 +43,7 @@ struct agent_told {
 struct agent {
 	struct task_struct *task;
 	struct agent_file *file; /* whose page `slot` is in; that page outlives the agent */
-	const struct agent_latency_slot *slot;
+	const struct agent_latency_slot *slot; /* read under `lock`, unless `retired` */
 	struct hlist_node node; /* in the table */
 	struct rcu_head rcu;
 	kuid_t uid;
@@ -82,13 +82,13 @@ unsigned int agents_count(void);
 
 /*
  * Attaches a thread to a file. `slot` of its page is the agent's from here on: it is given back
- * when the agent is freed, or by a failure. Takes a reference on `task` of its own. May sleep.
+ * when the agent is detached, or by a failure. Takes a reference on `task` of its own. May sleep.
  * -EEXIST, -ESRCH, -EDQUOT, -ENOMEM, or what registering the probes gave.
  */
 int agents_attach(struct task_struct *task, struct agent_file *file,
 		  const struct agent_latency_slot *slot, kuid_t uid, bool limited);
 
-/* Detaches a thread that `file` attached; -ENOENT. Its slot is free after a grace period. */
+/* Detaches a thread that `file` attached; -ENOENT. The slot may be used again at once. */
 int agents_detach(struct task_struct *task, const struct agent_file *file);
 
 /* Detaches all threads of a file. Probes may use them up to a grace period longer. */

@@ -11,6 +11,7 @@
 #include <linux/pid.h>
 #include <linux/sched/task.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 #include <linux/uaccess.h>
 
 #include "agents.h"
@@ -136,6 +137,8 @@ static int attach_thread(struct agent_file *file, struct task_struct *task)
 	slot = take_slot(file);
 	if (slot < 0)
 		return slot;
+	/* The thread that had it may have died in a step. */
+	memset(slots_of(file) + slot, 0, AGENT_LATENCY_SLOT_BYTES);
 	err = agents_attach(task, file, slots_of(file) + slot, current_uid(),
 			    !capable(CAP_SYS_RESOURCE));
 	return err ? err : slot;

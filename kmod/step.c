@@ -27,9 +27,12 @@ struct mark {
 u64 agent_step_current(const struct agent *agent)
 {
 	const struct at_thread *thread = &agent->thread;
-	u64 id = READ_ONCE(agent->slot->step_id), newest_ns = 0;
+	u64 id, newest_ns = 0;
 	unsigned int i;
 
+	if (agent->retired)
+		return 0;
+	id = READ_ONCE(agent->slot->step_id);
 	if (id)
 		return id;
 	/* Over in the slot, and not noticed yet. */

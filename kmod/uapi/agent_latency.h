@@ -21,9 +21,9 @@
  * 1. By prctl(0x41475354, ...), as agenttune.h describes it, where AGENT_LATENCY_PRCTL is among
  *    the features. Up to eight steps may be open on a thread; a step begins and ends exactly at
  *    the call.
- * 2. By a plain store. mmap() one page of the device at offset 0, MAP_SHARED. ATTACH returns the
- *    thread's slot: struct agent_latency_slot number `slot` of that page, which only that thread
- *    writes:
+ * 2. By a plain store. mmap() one page of the device at offset 0, MAP_SHARED. ATTACH clears and
+ *    returns the thread's slot: struct agent_latency_slot number `slot` of that page, which only
+ *    that thread writes:
  *
  *        begin   slot->begin_ns = now;        CLOCK_MONOTONIC, or 0
  *                slot->deadline_ns = ...;     and budget_us, kind
