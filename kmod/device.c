@@ -102,6 +102,8 @@ static int map(struct file *descriptor, struct vm_area_struct *vma)
 
 	if (vma->vm_pgoff || vma_pages(vma) != 1 || !(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
+	if (vma->vm_flags & VM_EXEC)
+		return -EPERM;
 	vm_flags_mod(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP, VM_MAYEXEC);
 	return vm_insert_page(vma, vma->vm_start, file->page);
 }
