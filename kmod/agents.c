@@ -123,8 +123,8 @@ static void read_last(struct agent *agent)
 
 /*
  * After take_out(), outside of agents_lock. A probe that found the agent before may wait for its
- * lock; `retired` tells it to go, so that it does not count the agent as resident of a CPU again, nor
- * read the slot, which may be another's from here on.
+ * lock; `retired` tells it to go, so that it does not count the agent as resident of a CPU again,
+ * nor read the slot, which may be another's from here on.
  */
 static void retire(struct agent *agent)
 {
@@ -148,9 +148,12 @@ static unsigned int count_of_user(kuid_t uid)
 	struct agent *agent;
 
 	lockdep_assert_held(&agents_lock);
-	for (hash = 0; hash < ARRAY_SIZE(table); hash++)
+	for (hash = 0; hash < ARRAY_SIZE(table); hash++) {
+		if (!filter[hash])
+			continue;
 		hlist_for_each_entry(agent, &table[hash], node)
 			found += uid_eq(agent->uid, uid);
+	}
 	return found;
 }
 
@@ -218,7 +221,7 @@ int agents_attach(struct task_struct *task, struct agent_file *file,
 	}
 	mutex_lock(&probing_lock);
 	err = start_probing();
-	/* Once it is in the table, the thread's exit or another's DETACH may take it out and free it. */
+	/* Once it is in the table, the thread's exit or another's DETACH may free it. */
 	rcu_read_lock();
 	if (!err)
 		err = put_in(agent, limited);
@@ -277,23 +280,33 @@ void agents_gone(struct task_struct *task)
 		retire(agent);
 }
 
+static struct agent *find_of(const struct agent_file *file)
+{
+	struct agent *agent;
+	unsigned int hash;
+
+	lockdep_assert_held(&agents_lock);
+	for (hash = 0; hash < ARRAY_SIZE(table); hash++) {
+		if (!filter[hash])
+			continue;
+		hlist_for_each_entry(agent, &table[hash], node)
+			if (agent->file == file)
+				return agent;
+	}
+	return NULL;
+}
+
 static struct agent *take_out_first(const struct agent_file *file)
 {
-	struct agent *agent, *found = NULL;
-	unsigned int hash;
+	struct agent *agent;
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&agents_lock, flags);
-	for (hash = 0; hash < ARRAY_SIZE(table) && !found; hash++)
-		hlist_for_each_entry(agent, &table[hash], node)
-			if (agent->file == file) {
-				found = agent;
-				break;
-			}
-	if (found)
-		take_out(found);
+	agent = find_of(file);
+	if (agent)
+		take_out(agent);
 	raw_spin_unlock_irqrestore(&agents_lock, flags);
-	return found;
+	return agent;
 }
 
 void agents_detach_all(const struct agent_file *file)
@@ -310,9 +323,9 @@ int agents_init(void)
 }
 
 /*
- * The device is gone, and with it every file, and no agent is in the table. But a probe that took the
- * last one out may still be on its way to call_rcu() and schedule_work(): first no probe runs any
- * more, then no callback, then no work.
+ * The device is gone, and with it every file, and no agent is in the table. But a probe that took
+ * the last one out may still be on its way to call_rcu() and schedule_work(): first no probe runs
+ * any more, then no callback, then no work.
  */
 void agents_exit(void)
 {

@@ -90,7 +90,9 @@ static int release(struct inode *inode, struct file *descriptor)
 {
 	struct agent_file *file = descriptor->private_data;
 
-	agents_detach_all(file);
+	/* A slot is given back after its agent left the table: with none taken there is none. */
+	if (!bitmap_empty(file->slots, AGENT_LATENCY_SLOTS))
+		agents_detach_all(file);
 	agent_file_put(file);
 	return 0;
 }
