@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A short run of the fuzzer, as root and as nobody. The kernel's log is looked at by conftest.py.
+
+Longer, by hand, in a guest: fuzz --seconds 600 [--nobody] [--seed N].
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from actors import attached, eventually
+from loading import KernelModule
+from tracepoints import probed_tracepoints
+
+pytestmark = [pytest.mark.guest, pytest.mark.kmod]
+
+SOURCES = Path(__file__).parent / "fuzz"
+SECONDS = 14
+# What a run of any seed must have got done, or the fuzzer only knocked at the door.
+DONE = (
+    *("opened", "attached", "detached", "refused", "informed", "mapped", "map_refused", "stored"),
+    *("marked", "passed", "received", "forked", "execed", "threads", "killed", "transferred"),
+)
+
+
+@pytest.fixture(scope="module")
+def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    program = tmp_path_factory.mktemp("fuzz") / "fuzz"
+    flags = ["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"]
+    subprocess.run(["gcc", *flags, "-o", program, *sorted(SOURCES.glob("*.c"))], check=True)
+    program.parent.chmod(0o755)
+    program.parent.parent.chmod(0o755)
+    return program
+
+
+@pytest.mark.parametrize("who", ["root", "nobody"])
+def test_fuzz(module: KernelModule, fuzzer: Path, who: str) -> None:
+    before = probed_tracepoints()
+    arguments = ["--seconds", str(SECONDS), *(["--nobody"] if who == "nobody" else [])]
+    done = subprocess.run(
+        [fuzzer, *arguments], capture_output=True, text=True, timeout=SECONDS + 60, check=False
+    )
+    print(done.stdout, done.stderr)
+    assert done.returncode == 0
+    counts = {name: int(number) for name, number in map(str.split, done.stdout.splitlines())}
+    assert [name for name in DONE if not counts[name]] == []
+    eventually(lambda: attached() == 0 and module.users == 0)
+    eventually(lambda: probed_tracepoints() == before)
+    with module.away():
+        assert probed_tracepoints() == before
