@@ -43,6 +43,13 @@ struct bound {
 	struct at_ready ready; /* ready.cookie 0: free */
 };
 
+/* Of a bound socket's completion. */
+struct receiver {
+	const struct task_struct *task;
+	u64 serial;
+	u64 step_id;
+};
+
 struct bound_set {
 	raw_spinlock_t lock;
 	struct bound ways[BOUND_WAYS];
@@ -196,6 +203,10 @@ static void probe_request(void *data, struct request *request, blk_status_t erro
 	}
 }
 
+/*
+ * Cookies are easily guessed: who binds another process's socket has a place of its own, and takes
+ * nothing away. Within a process the last one has the socket.
+ */
 bool agent_completion_bind(struct agent *agent, u64 step_id, u64 cookie)
 {
 	struct bound_set *set = set_of(cookie);
@@ -206,7 +217,7 @@ bool agent_completion_bind(struct agent *agent, u64 step_id, u64 cookie)
 	for (i = 0; i < BOUND_WAYS; i++) {
 		struct bound *bound = &set->ways[i];
 
-		if (bound->ready.cookie == cookie) {
+		if (bound->ready.cookie == cookie && bound->ready.tgid == agent->task->tgid) {
 			place = bound;
 			break;
 		}
@@ -245,13 +256,13 @@ bool agent_completion_unbind(const struct agent *agent, u64 step_id, u64 cookie,
 	return found;
 }
 
-/* Whose socket it is, and the completion noted for the end of its step. */
-static bool note_ready(u64 cookie, const struct at_chain *chain, u64 now_ns, struct bound *found)
+/* Whose socket it is: one of each process that bound it. The completion is noted for its end. */
+static unsigned int note_ready(u64 cookie, const struct at_chain *chain, u64 now_ns,
+			       struct receiver *found)
 {
 	struct bound_set *set = set_of(cookie);
+	unsigned int i, count = 0;
 	unsigned long flags;
-	bool is_bound = false;
-	unsigned int i;
 
 	raw_spin_lock_irqsave(&set->lock, flags);
 	for (i = 0; i < BOUND_WAYS; i++) {
@@ -262,11 +273,11 @@ static bool note_ready(u64 cookie, const struct at_chain *chain, u64 now_ns, str
 		bound->ready.chain = *chain;
 		bound->ready.ready_ns = now_ns;
 		bound->ready.count++;
-		*found = *bound;
-		is_bound = true;
+		found[count++] = (struct receiver){ bound->task, bound->serial,
+						    bound->ready.step_id };
 	}
 	raw_spin_unlock_irqrestore(&set->lock, flags);
-	return is_bound;
+	return count;
 }
 
 /*
@@ -295,20 +306,22 @@ static void chain_of_backlog(const struct sock *sock, struct at_chain *chain)
 static void socket_ready(const struct sock *sock)
 {
 	u64 cookie = atomic64_read(&sock->sk_cookie), now_ns;
+	struct receiver receivers[BOUND_WAYS];
 	struct at_chain chain;
-	struct bound bound;
 	struct agent *agent;
+	unsigned int count;
 
 	if (!cookie)
 		return;
 	chain_here(&chain);
 	chain_of_backlog(sock, &chain);
 	now_ns = agent_now_ns();
-	if (!note_ready(cookie, &chain, now_ns, &bound))
-		return;
-	agent = agent_of(bound.task, bound.serial);
-	if (agent && agent_chain_is_irq(&chain.cause))
-		tell(agent, bound.ready.step_id, &chain, now_ns);
+	count = note_ready(cookie, &chain, now_ns, receivers);
+	while (count--) {
+		agent = agent_of(receivers[count].task, receivers[count].serial);
+		if (agent && agent_chain_is_irq(&chain.cause))
+			tell(agent, receivers[count].step_id, &chain, now_ns);
+	}
 }
 
 /* v6.3, 40e0b0908142. */
