@@ -30,8 +30,6 @@ def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = tmp_path_factory.mktemp("fuzz") / "fuzz"
     flags = ["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"]
     subprocess.run(["gcc", *flags, "-o", program, *sorted(SOURCES.glob("*.c"))], check=True)
-    program.parent.chmod(0o755)
-    program.parent.parent.chmod(0o755)
     return program
 
 

@@ -18,7 +18,15 @@ from pathlib import Path
 
 import pytest
 from loading import KernelModule
-from x86_file import X86, Raised, X86State, parse, read_x86
+from x86_file import (
+    KERNEL_ADDRESS,
+    X86,
+    Raised,
+    X86State,
+    assert_withheld,
+    parse,
+    read_x86,
+)
 
 from vm.lab.machine import AGENT_NIC, CPUS, FLOOD_NIC, MULTIQUEUE_NIC, SOURCE_NIC, TOOL_NIC
 from vm.scene import interfaces
@@ -30,7 +38,6 @@ IRQS = Path("/sys/kernel/irq")
 KPTR_RESTRICT = Path("/proc/sys/kernel/kptr_restrict")
 # Documentation/arch/x86/x86_64/mm.rst: the IDT and the entry stacks are in here.
 ENTRY_AREA = range(0xFFFFFE0000000000, 0xFFFFFE8000000000)
-KERNEL_ADDRESS = re.compile(r"\b(?:0x)?ffff[0-9a-f]{12}\b")
 
 
 @pytest.fixture
@@ -226,15 +233,6 @@ def test_it_is_roots(module: KernelModule) -> None:
         assert denied.returncode != 0
         assert "Permission denied" in denied.stderr
         assert denied.stdout == ""
-
-
-def assert_withheld(text: str, reason: str) -> None:
-    state = parse(text)
-    assert state.addresses == f"withheld {reason}"
-    assert not KERNEL_ADDRESS.search(text)
-    assert set(state.of("stack").values()) == {"withheld"}
-    assert {fields["base"] for fields in state.fields("idtr").values()} == {"withheld"}
-    assert len(state.raised("vector")) > 20
 
 
 def test_kptr_restrict_is_obeyed(module: KernelModule) -> None:

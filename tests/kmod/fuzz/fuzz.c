@@ -37,6 +37,9 @@
 
 volatile uint64_t *counts;
 
+/* Of this process, beside its first. */
+static int threads;
+
 static const char *const count_names[COUNTS] = {
 	"opened", "attached", "detached", "refused", "informed", "mapped", "map_refused", "stored",
 	"marked", "passed", "received", "forked", "execed", "threads", "killed", "faulted", "read",
@@ -162,6 +165,7 @@ static pid_t start_child(struct worker *w)
 	if (!child) {
 		if (chance(w, 30))
 			_exit(0);
+		threads = 0;
 		w->random ^= (uint64_t)getpid() << 32;
 		w->depth++;
 		live(w, below(w, 40));
@@ -184,39 +188,32 @@ void do_fork(struct worker *w)
 		;
 }
 
-struct start {
-	struct worker *w;
-	uint64_t seed;
-};
-
-/* Shares all but its choices with the thread that made it. */
 static void *thread(void *data)
 {
-	struct start *start = data;
-	struct worker mine = *start->w;
+	struct worker *mine = data;
 
-	mine.random = start->seed | 1;
-	live(&mine, below(&mine, 60));
-	__atomic_fetch_sub(&start->w->threads, 1, __ATOMIC_RELAXED);
-	free(start);
+	live(mine, below(mine, 60));
+	free(mine);
+	__atomic_fetch_sub(&threads, 1, __ATOMIC_RELAXED);
 	return NULL;
 }
 
 void do_thread(struct worker *w)
 {
-	struct start *start;
+	struct worker *other;
 	pthread_t made;
 
-	if (w->threads >= THREADS_MOST)
+	if (threads >= THREADS_MOST)
 		return;
-	start = malloc(sizeof(*start));
-	if (!start)
+	other = malloc(sizeof(*other));
+	if (!other)
 		return;
-	*start = (struct start){ w, any(w) };
-	__atomic_fetch_add(&w->threads, 1, __ATOMIC_RELAXED);
-	if (pthread_create(&made, NULL, thread, start)) {
-		__atomic_fetch_sub(&w->threads, 1, __ATOMIC_RELAXED);
-		free(start);
+	*other = *w;
+	other->random = any(w) | 1;
+	__atomic_fetch_add(&threads, 1, __ATOMIC_RELAXED);
+	if (pthread_create(&made, NULL, thread, other)) {
+		__atomic_fetch_sub(&threads, 1, __ATOMIC_RELAXED);
+		free(other);
 		return;
 	}
 	pthread_detach(made);

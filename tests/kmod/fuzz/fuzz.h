@@ -16,7 +16,7 @@
 #define PASS_FD 900
 #define RECEIVE_FD 901
 
-/* One worker: a process, and the threads that it makes. They race for all of this on purpose. */
+/* One thread's view: those of a process have the same files and mappings, and race for them. */
 struct worker {
 	uint64_t random;
 	volatile int fds[FDS];
@@ -27,7 +27,6 @@ struct worker {
 	/* Three pages: plain, read-only, and none. */
 	unsigned char *pages;
 	unsigned int depth; /* of processes above it that are workers too */
-	int threads;
 };
 
 /* What was done and what came of it, in memory that all processes of a run share. */
