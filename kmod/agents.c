@@ -16,6 +16,7 @@
 #include "core.h"
 #include "cpus.h"
 #include "device.h"
+#include "placement.h"
 #include "step.h"
 #include "turn.h"
 
@@ -87,6 +88,7 @@ static void stop_probing(struct work_struct *work)
 		probing = false;
 	}
 	mutex_unlock(&probing_lock);
+	agent_placement_follow();
 }
 
 static DECLARE_WORK(stop_work, stop_probing);
@@ -236,6 +238,7 @@ int agents_attach(struct task_struct *task, struct agent_file *file,
 			schedule_work(&stop_work);
 		return err;
 	}
+	agent_placement_follow();
 	/*
 	 * do_exit() sets PF_EXITING before its tracepoint. Who exits from here on finds the agent
 	 * in the table; who set the flag before may have missed it.

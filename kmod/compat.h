@@ -3,6 +3,7 @@
 #ifndef AGENT_COMPAT_H
 #define AGENT_COMPAT_H
 
+#include <asm/processor.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
 #include <linux/sysctl.h>
@@ -42,5 +43,15 @@ static inline bool agent_sched_delayed(const struct task_struct *task)
 	return task->se.sched_delayed;
 #endif
 }
+
+/*
+ * v6.7, 6e29032340b6: the id of a CPU's last-level cache moved into cpu_info, which modules may
+ * read; get_llc_id(), which was exported, went.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+#define agent_llc_id(cpu) get_llc_id(cpu)
+#else
+#define agent_llc_id(cpu) per_cpu_llc_id(cpu)
+#endif
 
 #endif

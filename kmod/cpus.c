@@ -9,6 +9,7 @@
 
 #include "compat.h"
 #include "cpus.h"
+#include "placement.h"
 
 static char *agent_cpus = "";
 module_param(agent_cpus, charp, 0);
@@ -24,6 +25,11 @@ static DEFINE_PER_CPU(atomic_t, residents);
 bool agent_cpus_has(unsigned int cpu)
 {
 	return cpumask_test_cpu(cpu, &named) || atomic_read(per_cpu_ptr(&residents, cpu)) > 0;
+}
+
+bool agent_cpus_any_named(void)
+{
+	return !cpumask_empty(&named);
 }
 
 void agent_cpus_move(unsigned int from, unsigned int to)
@@ -71,6 +77,8 @@ static int named_handler(AGENT_CTL_TABLE *table, int write, void *buffer, size_t
 	err = proc_dostring(&text, write, buffer, length, position);
 	if (!err && write)
 		err = name_cpus(text.data);
+	if (!err && write)
+		agent_placement_follow();
 	kfree(text.data);
 	return err;
 }

@@ -11,6 +11,9 @@
 /* Any context. */
 bool agent_cpus_has(unsigned int cpu);
 
+/* Whether the operator named any. */
+bool agent_cpus_any_named(void);
+
 /* An agent ran last on `from` and now runs on `to`; either may be AGENT_NO_CPU. Any context. */
 void agent_cpus_move(unsigned int from, unsigned int to);
 

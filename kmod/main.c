@@ -10,6 +10,7 @@
 #include "device.h"
 #include "guardrail.h"
 #include "napi.h"
+#include "placement.h"
 #include "tally.h"
 #include "x86_state.h"
 
@@ -32,6 +33,7 @@ static const struct part parts[] = {
 	{ agent_napi_init, agent_napi_exit },
 	{ agent_guardrail_init, agent_guardrail_exit },
 	{ agents_init, agents_exit },
+	{ agent_placement_init, agent_placement_exit },
 	{ agent_device_init, agent_device_exit },
 };
 
