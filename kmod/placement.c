@@ -55,6 +55,7 @@ static enum mode mode; /* also read without the lock, where a late answer does n
 static bool engaged; /* windows are running */
 static u64 window_end_ns;
 static bool had_agents; /* at the end of the last window */
+static u64 windows; /* that ended since the module was loaded */
 /* Online, and neither isolated nor nohz_full nor of an agent's core: where interrupts may go. */
 static struct cpumask allowed;
 /* Agent CPUs and their SMT siblings. */
@@ -290,6 +291,7 @@ static void run_window(void)
 	read_noise(max(now_ns - window_end_ns, 1ULL), !first && had_agents);
 	had_agents = agents_count();
 	window_end_ns = now_ns;
+	windows++;
 	engaged = true;
 	sort_cpus();
 	agent_vectors_scan();
@@ -418,34 +420,30 @@ static struct ctl_table table[] = {
 
 static struct ctl_table_header *header;
 static enum cpuhp_state hotplug;
-static struct dentry *state_file;
 
 static void show_cpu(struct seq_file *file, unsigned int cpu)
 {
 	const struct reading *reading = per_cpu_ptr(&readings, cpu);
 
-	seq_printf(file, "%u\t%s\t%s\t", cpu, agent_cpus_has(cpu) ? "yes" : "no",
-		   cpumask_test_cpu(cpu, &allowed) ? "yes" : "no");
+	seq_printf(file, "cpu=%u agent=%d allowed=%d", cpu, agent_cpus_has(cpu),
+		   cpumask_test_cpu(cpu, &allowed));
 	if (engaged && reading->measured)
-		seq_printf(file, "%u.%u\t%s\n", reading->permille / 10, reading->permille % 10,
-			   reading->loud ? "no" : "yes");
-	else
-		seq_puts(file, "-\t-\n");
+		seq_printf(file, " noise_pct=%u.%u quiet=%d", reading->permille / 10,
+			   reading->permille % 10, !reading->loud);
+	seq_puts(file, "\n");
 }
 
+/* Lines of key=value words; a key is missing where nothing is known. `action` may hold spaces. */
 static int placement_show(struct seq_file *file, void *unused)
 {
 	unsigned int cpu;
 
 	mutex_lock(&placement_lock);
-	seq_printf(file, "mode %s %s\n", mode_names[mode], engaged ? "running" : "idle");
-	seq_printf(file, "window_ms %u quiet_pct %u\n", window_ms, quiet_pct);
-	seq_printf(file, "moved after %u windows, once in %u windows\n", PLACEMENT_WINDOWS,
-		   PLACEMENT_REST);
-	seq_puts(file, "\ncpu\tagent\ttarget\tnoise_pct\tquiet\n");
+	seq_printf(file, "mode=%s running=%d windows=%llu window_ms=%u quiet_pct=%u ",
+		   mode_names[mode], engaged, windows, window_ms, quiet_pct);
+	seq_printf(file, "settle_windows=%u rest_windows=%u\n", PLACEMENT_WINDOWS, PLACEMENT_REST);
 	for_each_online_cpu(cpu)
 		show_cpu(file, cpu);
-	seq_puts(file, "\n");
 	agent_vectors_show(file);
 	mutex_unlock(&placement_lock);
 	return 0;
@@ -478,14 +476,14 @@ int agent_placement_init(void)
 		cpuhp_remove_state_nocalls(hotplug);
 		return -ENOMEM;
 	}
-	state_file = debugfs_create_file("placement", 0400, agent_debugfs, NULL, &placement_fops);
+	debugfs_create_file("placement", 0400, agent_debugfs, NULL, &placement_fops);
 	set_mode(match_string(mode_names, -1, placement));
 	return 0;
 }
 
 /*
  * Nobody writes the sysctl any more, and a late agent_placement_follow() finds OFF, so the work
- * that is cancelled is the last. The file goes here, for it reads the records.
+ * that is cancelled is the last.
  */
 void agent_placement_exit(void)
 {
@@ -493,7 +491,6 @@ void agent_placement_exit(void)
 	set_mode(OFF);
 	cancel_delayed_work_sync(&work);
 	cpuhp_remove_state_nocalls(hotplug);
-	debugfs_remove(state_file);
 	/* Those whose masks could not be restored before have another chance. */
 	mutex_lock(&placement_lock);
 	disengage();

@@ -344,14 +344,17 @@ static void show_one(struct seq_file *file, unsigned int irq)
 
 	if (vector && !is_same(vector))
 		vector = NULL;
-	seq_printf(file, "%u\t%s\t%s\t", irq, now.action, state_name(vector));
+	seq_printf(file, "irq=%u state=%s mask=%*pbl effective=%*pbl moves=%llu", irq,
+		   state_name(vector), cpumask_pr_args(&now.mask), cpumask_pr_args(&now.effective),
+		   vector ? vector->moves : 0);
 	if (vector && vector->moves)
-		seq_printf(file, "%*pbl\t%u\t", cpumask_pr_args(vector->before), vector->target);
-	else
-		seq_puts(file, "-\t-\t");
-	seq_printf(file, "%*pbl\t%*pbl\t%llu\t%d\n", cpumask_pr_args(&now.mask),
-		   cpumask_pr_args(&now.effective), vector ? vector->moves : 0,
-		   vector ? vector->error : 0);
+		seq_printf(file, " before=%*pbl wrote=%u", cpumask_pr_args(vector->before),
+			   vector->target);
+	if (vector && vector->error)
+		seq_printf(file, " error=%d", vector->error);
+	if (vector && vector->bond != AGENT_NO_CPU)
+		seq_printf(file, " agent_cpu=%u", vector->bond);
+	seq_printf(file, " action=%s\n", now.action);
 }
 
 void agent_vectors_show(struct seq_file *file)
@@ -360,11 +363,10 @@ void agent_vectors_show(struct seq_file *file)
 	unsigned int irq;
 	bool found;
 
-	seq_printf(file, "moves %llu restored %llu foreign %llu refused %llu failed %llu ",
+	seq_printf(file, "moves=%llu restored=%llu foreign=%llu refused=%llu failed=%llu ",
 		   totals->moves, totals->restored, totals->foreign, totals->refused,
 		   totals->failed);
-	seq_printf(file, "gone %llu swapped %llu\n\n", totals->gone, totals->swapped);
-	seq_puts(file, "irq\taction\tstate\tbefore\twrote\tmask\teffective\tmoves\terror\n");
+	seq_printf(file, "gone=%llu swapped=%llu\n", totals->gone, totals->swapped);
 	for_each_irq_nr(irq) {
 		rcu_read_lock();
 		found = look_at(irq);

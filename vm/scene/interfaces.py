@@ -41,11 +41,12 @@ def hardware_address(address: str) -> str:
 def vectors(address: str) -> dict[int, str]:
     """Interrupt number → action name of every vector of the PCI device that a driver uses."""
     numbers = sorted(int(path.name) for path in (_PCI / address / "msi_irqs").iterdir())
-    named = {number: _action(number) for number in numbers}
+    named = {number: action(number) for number in numbers}
     return {number: action for number, action in named.items() if action}
 
 
-def _action(irq: int) -> str:
+def action(irq: int) -> str:
+    """The name that the driver gave interrupt `irq`, or nothing."""
     directory = _IRQ / str(irq)
     return next((path.name for path in directory.iterdir() if path.is_dir()), "")
 

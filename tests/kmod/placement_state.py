@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Where interrupts are and land, by /proc; and what debugfs agent_latency/placement says of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vm.scene import interfaces
+
+IRQS = Path("/proc/irq")
+STATE = Path("/sys/kernel/debug/agent_latency/placement")
+SYSCTLS = Path("/proc/sys/kernel/agent_latency")
+# A guest that stands still for that long is broken, whatever its windows are.
+_PATIENCE_SECONDS = 90.0
+
+Line = dict[str, str]
+
+
+def lines() -> list[Line]:
+    """The file's lines as words; `action`, the last of its line, keeps its first word."""
+    found = STATE.read_text().splitlines()
+    return [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in found]
+
+
+def head() -> dict[str, int | str]:
+    """Mode, windows and totals."""
+    words: dict[str, int | str] = {}
+    for line in lines():
+        if "irq" not in line and "cpu" not in line:
+            words |= {key: int(text) if text.isdigit() else text for key, text in line.items()}
+    return words
+
+
+def windows() -> int:
+    return int(head()["windows"])
+
+
+def total(name: str) -> int:
+    return int(head()[name])
+
+
+def vector(irq: int) -> Line:
+    return next(line for line in lines() if line.get("irq") == str(irq))
+
+
+def set_sysctl(name: str, value: object) -> None:
+    (SYSCTLS / name).write_text(f"{value}\n")
+
+
+def masks() -> dict[int, str]:
+    """Interrupt → smp_affinity of every interrupt of the machine."""
+    found = {}
+    for path in sorted(IRQS.glob("*/smp_affinity")):
+        found[int(path.parent.name)] = path.read_text().strip()
+    return found
+
+
+def effective(irq: int) -> str:
+    return interfaces.effective_affinity(irq)
+
+
+def landed(irqs: list[int], seconds: float) -> dict[int, set[int]]:
+    """Interrupt → CPUs that took it in the next `seconds`, by /proc/interrupts."""
+    before = {irq: interfaces.counts(irq) for irq in irqs}
+    time.sleep(seconds)
+    after = {irq: interfaces.counts(irq) for irq in irqs}
+    return {
+        irq: {
+            cpu
+            for cpu, (old, new) in enumerate(zip(before[irq], after[irq], strict=True))
+            if new > old
+        }
+        for irq in irqs
+    }
+
+
+def windows_until(check: Callable[[], bool], most: int) -> int:
+    """How many windows ended until `check` held; fails after `most`."""
+    begun = windows()
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not check():
+        passed = windows() - begun
+        if passed > most or time.monotonic() > deadline:
+            raise AssertionError(f"not so after {passed} windows:\n{STATE.read_text()}")
+        time.sleep(0.02)
+    return windows() - begun
+
+
+def wait_windows(count: int) -> None:
+    """Until `count` more windows have ended."""
+    begun = windows()
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while windows() - begun < count:
+        assert time.monotonic() < deadline, "no windows end any more"
+        time.sleep(0.02)
+
+
+@contextmanager
+def placing(mode: str, *, window_ms: int = 200, quiet_pct: int = 100) -> Iterator[None]:
+    """That mode meanwhile; defaults afterwards."""
+    set_sysctl("placement_window_ms", window_ms)
+    set_sysctl("placement_quiet_pct", quiet_pct)
+    set_sysctl("placement", mode)
+    try:
+        yield
+    finally:
+        set_sysctl("placement", "off")
+        set_sysctl("placement_window_ms", 100)
+        set_sysctl("placement_quiet_pct", 25)
