@@ -26,6 +26,7 @@ HERE: Host = host(topology(), [vector(45, "3", "3", key=KEY, interface="eth0")])
 MOVE = Change(Knob(KnobKind.VECTOR_AFFINITY, str(KEY)), "3", "1", "irq 45 virtio1-input.0", "why")
 STEER = Change(Knob(KnobKind.RPS_CPUS, "eth0/rx-0"), "", "1", "", "why")
 BUDGET = Change(Knob(KnobKind.SYSCTL, "net.core.netdev_budget_usecs"), "8000", "2000", "", "why")
+BOUND = Change(Knob(KnobKind.MODULE_SETTING, "agent_napi_budget"), "0", "16", "", "why")
 OTHER = Change(Knob(KnobKind.VECTOR_AFFINITY, "0000:00:04.0/1/x"), "3", "1", "", "why")
 PIN = Change(Knob(KnobKind.TASK_AFFINITY, "77@1"), "0-3", "1", "agent (pid 77)", "why")
 
@@ -46,6 +47,10 @@ def remedy_of(found: Culprit, plan: Plan, seen: Trace | None = None) -> Remedy:
             "planned change: have CPUs 1 receive for eth0/rx-0"),
         (NET_RX, (OTHER, BUDGET), BUDGET,
             "planned change: set net.core.netdev_budget_usecs to 2000"),
+        (NET_RX, (OTHER, BUDGET, BOUND), BOUND,
+            "planned change: set agent_napi_budget to 16"),
+        (NET_RX, (OTHER, replace(BOUND, knob=Knob(KnobKind.MODULE_SETTING, "agent_cpus"))), None,
+            "no change of plan p addresses this: it leaves vector 45 on CPU 3"),
         (NET_RX, (OTHER,), None,
             "no change of plan p addresses this: it leaves vector 45 on CPU 3"),
         (replace(NET_RX, softirq="BLOCK"), (BUDGET, STEER), None,

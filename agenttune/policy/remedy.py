@@ -11,6 +11,7 @@ from agenttune.host.cpumask import CpuMask
 from agenttune.host.host import Host, Vector
 from agenttune.measure.culprit import Cause, Culprit
 from agenttune.measure.trace import Step, Trace
+from agenttune.policy.module import NAPI_BUDGET, SOFTIRQ_BUDGET_NS
 from agenttune.policy.plan import Change, KnobKind, Plan
 
 _INTERRUPTS = frozenset({Cause.HARDIRQ, Cause.SOFTIRQ, Cause.KSOFTIRQD, Cause.IRQ_THREAD})
@@ -71,13 +72,17 @@ def _vector_changes(culprit: Culprit, vector: Vector | None, plan: Plan) -> Iter
 
 
 def _packet_changes(culprit: Culprit, vector: Vector | None, plan: Plan) -> Iterator[Change]:
-    """Steering of the same interface's packets, then the limits on every packet softirq."""
+    """Steering of the same interface's packets, then the limits on packet softirqs: those of the
+    module on the agent's CPUs, then the whole host's."""
     if culprit.softirq != "NET_RX":
         return
     if vector is not None and vector.interface:
         for change in _of_kind(plan, KnobKind.RPS_CPUS):
             if change.knob.target.split("/")[0] == vector.interface:
                 yield change
+    for change in _of_kind(plan, KnobKind.MODULE_SETTING):
+        if change.knob.target in (NAPI_BUDGET, SOFTIRQ_BUDGET_NS):
+            yield change
     for change in _of_kind(plan, KnobKind.SYSCTL):
         if change.knob.target.startswith("net.core.netdev_budget"):
             yield change
