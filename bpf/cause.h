@@ -27,7 +27,7 @@
 enum {
 	AT_CAUSE_IRQ = 1, /* irq and irq_cpu are known; irq_ns too, if its leg is part of it */
 	AT_CAUSE_TASK = 2, /* a task began it: origin */
-	AT_CAUSE_SHARED = 4, /* several interrupts raised the same softirq: `irq` is the first */
+	AT_CAUSE_SHARED = 4, /* the softirq may work for several interrupts: `irq` is the first */
 	AT_CAUSE_KSOFTIRQD = 8, /* the softirq ran in ksoftirqd */
 	AT_CAUSE_THREAD = 16, /* a kernel thread carried it on: conduit, thread_ns */
 	AT_CAUSE_HIDDEN_IRQ = 32, /* a hardirq that no tracepoint shows */

@@ -18,6 +18,8 @@
 /* NR_SOFTIRQS (include/linux/interrupt.h, v6.12). */
 #define AT_SOFTIRQS 10
 #define AT_SOFTIRQ_SLOTS 16
+/* NET_RX_SOFTIRQ, of the same enum. */
+#define AT_NET_RX 3
 /* Hardirqs nest only where one handler dispatches another (chained GPIO or mux controllers). */
 #define AT_HARDIRQ_FRAMES 4
 
@@ -139,6 +141,20 @@ AT_INLINE void at_hardirq_enter(struct at_cpu *cpu, __u32 id, __u64 now_ns)
 	cpu->depth++;
 }
 
+/*
+ * An interrupt came while NET_RX ran. ____napi_schedule() raises nothing then, and net_rx_action()
+ * polls for it in the same round (net/core/dev.c, v6.4 and later): what follows may be its work.
+ */
+AT_INLINE void at_softirq_join(struct at_cpu *cpu, __u32 id)
+{
+	struct at_cause *cause = &cpu->softirq.cause;
+
+	if (cpu->softirq.vector != AT_NET_RX + 1)
+		return;
+	if (!(cause->flags & AT_CAUSE_IRQ) || cause->irq != id)
+		cause->flags |= AT_CAUSE_SHARED;
+}
+
 /* The handler's own time, or AT_UNKNOWN for an exit without an entry. */
 AT_INLINE __u64 at_hardirq_exit(struct at_cpu *cpu, __u32 id, __u64 now_ns)
 {
@@ -161,6 +177,8 @@ AT_INLINE __u64 at_hardirq_exit(struct at_cpu *cpu, __u32 id, __u64 now_ns)
 		cpu->hardirqs[at_bounded(found - 1, AT_HARDIRQ_FRAMES)].nested_ns += wall_ns;
 	else
 		cpu->hardirq_ns += wall_ns;
+	if (!found)
+		at_softirq_join(cpu, id);
 	cpu->last_irq_ns = frame->start_ns;
 	cpu->last_irq = id;
 	return at_after(wall_ns, frame->nested_ns);

@@ -29,6 +29,7 @@ from typing import NamedTuple
     UNSEEN,
 ) = range(16)
 LEGS = (HARDIRQ, PENDING, SOFTIRQ, THREAD)
+NET_RX = 3
 BY_IRQ, BY_TASK, SHARED, IN_KSOFTIRQD, BY_THREAD, HIDDEN = 1, 2, 4, 8, 16, 32
 BLOCKED, WAS_THROTTLED, MIGRATED, NO_WAKING, NO_WAKEUP = 1, 2, 4, 32, 64
 OVERLAPPED, INTERLEAVED, READY = 1, 2, 8
@@ -96,6 +97,11 @@ class Softirq:
     cause: Cause
     self_ns: int = 0
     done: Done = NOT_DONE
+
+    def join(self, irq: int) -> None:
+        """An interrupt ended in the middle of it: net_rx_action() may work for that one too."""
+        if self.vector == NET_RX and not (self.cause.flags & BY_IRQ and self.cause.irq == irq):
+            self.cause = self.cause._replace(flags=self.cause.flags | SHARED)
 
 
 @dataclass(slots=True)

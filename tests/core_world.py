@@ -76,8 +76,7 @@ class World:
         self.bound: dict[int, Step] = {}
         self.events: list[bytes] = []
         self.expected: list[Expected] = []
-        self.next_step = 1
-        self.refused = 0
+        self.next_step, self.refused = 1, 0
 
     def turn(self) -> None:
         cpu = self.random.choice(self.cpus)
@@ -118,6 +117,8 @@ class World:
         self.emit(HARDIRQ_EXIT, cpu, number=frame.irq)
         cpu.hard.pop()
         self.vote(cpu, "hard", frame.irq, frame.self_ns)
+        if cpu.soft and not cpu.hard:
+            cpu.soft.join(frame.irq)
 
     def vote(self, cpu: Cpu, which: str, what: int | tuple[int, int], ns: int) -> None:
         if cpu.turns:

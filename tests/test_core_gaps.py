@@ -296,6 +296,25 @@ def test_an_interrupt_that_finds_the_next_round_raised_shares_that_one(replayer:
     assert chains == {(25, BY_IRQ), (26, BY_IRQ | SHARED)}
 
 
+def test_an_interrupt_in_the_middle_of_net_rx_shares_it(replayer: Path) -> None:
+    """net_rx_action() polls for it without another raise; other softirqs do not work for it."""
+    for vector, flags in ((NET_RX, BY_IRQ | SHARED), (NET_RX + 1, BY_IRQ)):
+        told = step(
+            replayer,
+            OUT,
+            at(3000, 1, HARDIRQ_ENTER, number=25),
+            at(3010, 1, RAISE, number=vector),
+            at(3020, 1, HARDIRQ_EXIT, number=25),
+            at(3100, 1, SOFTIRQ_ENTER, number=vector),
+            at(3200, 1, HARDIRQ_ENTER, number=26),
+            at(3210, 1, HARDIRQ_EXIT, number=26),
+            WOKEN,
+            QUEUED,
+            BACK,
+        )
+        assert (told.waits[0][16], told.waits[0][20]) == (25, flags)
+
+
 def test_a_hidden_interrupt_does_not_carry_the_tasks_completion(replayer: Path) -> None:
     told = step(
         replayer,

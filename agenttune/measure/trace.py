@@ -67,8 +67,8 @@ class Chain:
 
     `irq` is the IRQ number, or None where a task began it or the interrupt is hidden from
     tracepoints (`hidden_irq`); `arch` names an x86 interrupt without a number (LOC, RES, ...).
-    `shared`: several interrupts raised the same softirq, `irq` is the first. `origin` is the tid of
-    the task that began it; `conduit` the kernel thread that carried it on.
+    `shared`: the softirq may have worked for several interrupts, `irq` is the first. `origin` is
+    the tid of the task that began it; `conduit` the kernel thread that carried it on.
     """
 
     irq: int | None

@@ -163,7 +163,7 @@ def _chain_events(chain: Chain, trace: Trace) -> Iterator[Event]:
         by = source(chain.irq, chain.arch, trace) or _HIDDEN
         yield chain.irq_ns, chain.irq_cpu, f"{by} fires"
     softirq = chain.softirq or "softirq"
-    shared = ", by several interrupts; the first is shown" if chain.shared else ""
+    shared = ", for several interrupts; the first is shown" if chain.shared else ""
     if chain.raise_ns is not None:
         yield chain.raise_ns, softirq_cpu(chain), f"{softirq} raised{shared}"
     if chain.entry_ns is not None:
