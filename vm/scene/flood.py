@@ -8,6 +8,7 @@ A program that sends packet by packet rings the device for each, which is slow i
 from __future__ import annotations
 
 import argparse
+import re
 import signal
 import socket
 import subprocess
@@ -34,6 +35,8 @@ def flood(values: argparse.Namespace) -> None:
     """Floods from NIC `values.nic` until the packets or seconds are over, or the process ends.
 
     The kernel's thread of that CPU sends; it stops when the writer of `start` is interrupted.
+    At the end of the packets a line says how many there were, by the generator's own count: a
+    driver counts them when it frees them, which may be much later.
     """
     thread = _PKTGEN / f"kpktgend_{values.cpu}"
     device = interface(values.nic)
@@ -45,8 +48,15 @@ def flood(values: argparse.Namespace) -> None:
         say_ready()
         signal.setitimer(signal.ITIMER_REAL, values.seconds)
         _write(_PKTGEN / "pgctrl", "start")
+        print(_sent(device), flush=True)
     finally:
         _write(thread, "rem_device_all")
+
+
+def _sent(device: str) -> int:
+    found = re.search(r"pkts-sofar: (\d+)", (_PKTGEN / device).read_text())
+    assert found, "pktgen does not tell what it sent"
+    return int(found[1])
 
 
 def _write(path: Path, order: str) -> None:

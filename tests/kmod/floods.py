@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Traffic that keeps one CPU's NET_RX busy, and what arrived of it."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm.lab.machine import AGENT_NIC, FLOOD_NIC, SOURCE_NIC, TOOL_NIC
+from vm.scene import interfaces
+from vm.scene.scene import (
+    AGENT_ADDRESS,
+    SOURCE_NAMESPACE,
+    TOOL_NAMESPACE,
+    Cast,
+    flooding,
+    networked,
+)
+
+BUSY_CPU = 1
+_SENDER = """
+import hashlib, os, socket, sys
+os.sched_setaffinity(0, {2})
+block = os.urandom(1 << 20)
+digest = hashlib.sha256()
+with socket.create_connection((sys.argv[1], 7705)) as peer:
+    for number in range(int(sys.argv[2])):
+        data = number.to_bytes(8, "big") + block
+        digest.update(data)
+        peer.sendall(data)
+print(digest.hexdigest())
+"""
+
+
+@dataclass(frozen=True)
+class SoftnetCounts:
+    """One CPU's line of /proc/net/softnet_stat."""
+
+    processed: int
+    dropped: int
+    squeezed: int
+
+
+def softnet() -> dict[int, SoftnetCounts]:
+    """By CPU."""
+    lines = Path("/proc/net/softnet_stat").read_text().splitlines()
+    fields = [[int(field, 16) for field in line.split()] for line in lines]
+    return {line[12]: SoftnetCounts(*line[:3]) for line in fields}
+
+
+def squeezes(before: dict[int, SoftnetCounts], after: dict[int, SoftnetCounts]) -> dict[int, int]:
+    """How often each CPU left net_rx_action() with work undone."""
+    return {cpu: after[cpu].squeezed - before[cpu].squeezed for cpu in before}
+
+
+def drops(before: dict[int, SoftnetCounts], after: dict[int, SoftnetCounts]) -> int:
+    """Packets that found the backlog full."""
+    return sum(after[cpu].dropped - before[cpu].dropped for cpu in before)
+
+
+@contextmanager
+def busy_nics() -> Iterator[None]:
+    """The scene's NICs; those that receive interrupt BUSY_CPU."""
+    with ExitStack() as stack:
+        stack.enter_context(networked())
+        stack.enter_context(interfaces.placed([AGENT_NIC, FLOOD_NIC], BUSY_CPU))
+        stack.enter_context(interfaces.placed([TOOL_NIC], 2))
+        stack.enter_context(interfaces.placed([SOURCE_NIC], 3))
+        # Without neighbour discovery the flood is all that its two devices count.
+        _quiet(FLOOD_NIC)
+        _quiet(SOURCE_NIC, "ip", "netns", "exec", SOURCE_NAMESPACE)
+        yield
+
+
+@contextmanager
+def endless_flood() -> Iterator[None]:
+    """Towards NIC B, until left."""
+    with flooding(Cast(seconds=120.0)) as source:
+        yield
+        assert source.poll() is None, "the flood ended before the test did"
+
+
+def flood(packets: int) -> None:
+    """At least so many packets to NIC B; all of them arrive, by the device's counter."""
+    received = _received()
+    with flooding(Cast(seconds=120.0, packets=packets)) as source:
+        assert source.wait(120.0) == 0
+        assert source.stdout
+        sent = int(source.stdout.read())
+        settled(lambda: _received() - received >= sent)
+    assert sent >= packets
+    assert _received() - received == sent
+
+
+def settled(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+    """Waits until `condition` holds; whether it did."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _received() -> int:
+    device = interfaces.interface(FLOOD_NIC)
+    return int(Path(f"/sys/class/net/{device}/statistics/rx_packets").read_text())
+
+
+def _quiet(address: str, *inside: str) -> None:
+    device = f"$(basename /sys/bus/pci/devices/{address}/virtio*/net/*)"
+    _shell(f"echo 1 > /proc/sys/net/ipv6/conf/{device}/disable_ipv6", *inside)
+
+
+def _shell(script: str, *inside: str) -> str:
+    words = [*inside, "sh", "-c", script]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+
+@contextmanager
+def steered(cpu: int) -> Iterator[None]:
+    """NIC B's packets go through `cpu`'s backlog (RPS), which holds all of a test's."""
+    mask = Path(f"/sys/class/net/{interfaces.interface(FLOOD_NIC)}/queues/rx-0/rps_cpus")
+    longest = Path("/proc/sys/net/core/netdev_max_backlog")
+    before = longest.read_text()
+    longest.write_text("200000")
+    mask.write_text(f"{1 << cpu:x}")
+    try:
+        yield
+    finally:
+        mask.write_text("0")
+        longest.write_text(before)
+
+
+def transfer(mebibytes: int) -> bool:
+    """TCP from the tool to NIC A. Whether what arrived has the checksum of what was sent."""
+    digest = hashlib.sha256()
+    with socket.create_server((AGENT_ADDRESS, 7705)) as server:
+        server.settimeout(60.0)
+        inside = ["ip", "netns", "exec", TOOL_NAMESPACE]
+        sender = subprocess.Popen(
+            [*inside, sys.executable, "-c", _SENDER, AGENT_ADDRESS, str(mebibytes)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with sender, server.accept()[0] as peer:
+            peer.settimeout(60.0)
+            while data := peer.recv(1 << 18):
+                digest.update(data)
+            words, _ = sender.communicate(timeout=60.0)
+    return words.strip() == digest.hexdigest()
