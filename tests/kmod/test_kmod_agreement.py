@@ -103,17 +103,23 @@ def test_buckets_agree(pairs: list[Pair]) -> None:
 
 
 def test_both_name_the_same_interrupt(pairs: list[Pair]) -> None:
-    """Of a wait that an interrupt ended. BPF says when several had raised the softirq."""
-    compared = 0
+    """Of a wait that an interrupt ended. BPF says when several had raised the softirq.
+
+    BPF names what raised NET_RX, the module whose NAPI it polled: another queue's interrupt may
+    have raised it, and the answer's came while it ran. That is seldom, and of the same NIC.
+    """
+    agents_nic = set(interfaces.vectors(AGENT_NIC))
+    same: list[bool] = []
     for pair in pairs:
         chains = [wait.chain for wait in pair.bpf.waits if wait.blocked and wait.chain]
         named = [chain for chain in chains if chain.irq is not None and not chain.shared]
         if len(chains) != 1 or not named or pair.module["completions"] != "1":
             continue
         if pair.module["running"] == "0":
-            assert named[0].irq == int(pair.module["irq"])
-            compared += 1
-    assert compared >= 5
+            same.append(named[0].irq == int(pair.module["irq"]))
+            assert same[-1] or {named[0].irq, int(pair.module["irq"])} <= agents_nic
+    assert len(same) >= 5
+    assert sum(same) >= len(same) * 9 / 10
 
 
 def test_both_count_the_same_waits(pairs: list[Pair]) -> None:

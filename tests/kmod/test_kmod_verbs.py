@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from agenttune.change import loader
 from agenttune.host.module import BUILDS, DEVICE, SETTINGS, SYSFS
 from agenttune.policy.module import DEFAULTS
 
-pytestmark = [pytest.mark.guest, pytest.mark.kmod]
+pytestmark = [pytest.mark.guest, pytest.mark.kmod, pytest.mark.thorough]
 
 TREE = Path(__file__).parents[2]
 PROFILE = """\
@@ -266,23 +267,26 @@ def test_more_threads_than_a_file_takes(module: KernelModule) -> None:
         "for _ in range(70): threading.Thread(target=sys.stdin.read, daemon=True).start()\n"
         "print(1, flush=True)\nimport time; time.sleep(600)"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as crowd:
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", program]
+    with (
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as crowd,
+        ExitStack() as stack,
+    ):
+        stack.callback(crowd.kill)
         assert crowd.stdout
         assert crowd.stdout.readline() == "1\n"
         tids = sorted(int(path.name) for path in Path(f"/proc/{crowd.pid}/task").iterdir())
         files = Files()
+        stack.callback(files.close)
         for tid in tids:
             files.attach(tid)
         with pytest.raises(FileExistsError):
             files.attach(tids[0])
         assert len(files.attached()) == len(tids) == 71
         assert module.users == 2
-        assert files.detach(tids[70])
+        assert all(files.detach(tid) for tid in tids[64:])
         assert module.users == 1
-        files.close()
-        crowd.kill()
     assert module.users == 0
 
 

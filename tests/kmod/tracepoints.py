@@ -7,6 +7,7 @@ without a probe: tracepoint_add_func() in kernel/tracepoint.c), read here from /
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
 from pathlib import Path
@@ -32,6 +33,7 @@ def probed_tracepoints() -> set[str]:
         os.close(descriptor)
 
 
+@functools.cache
 def _symbols() -> dict[str, int]:
     """The built-in tracepoints' addresses. A module's symbols have its name as a fourth word."""
     found = {}

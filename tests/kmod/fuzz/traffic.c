@@ -140,12 +140,13 @@ void do_migrate(struct worker *w)
 /* The files for root, in pieces of odd sizes. */
 void do_read(struct worker *w)
 {
-	static const char *const names[] = { "agents", "steps", "x86" };
+	static const char *const names[] = { "agents", "steps", "x86",
+					     "guardrail", "placement" };
 	char path[64], text[4096];
 	unsigned int reads = 1 + below(w, 30);
 	int fd;
 
-	snprintf(path, sizeof(path), "/sys/kernel/debug/agent_latency/%s", names[below(w, 3)]);
+	snprintf(path, sizeof(path), "/sys/kernel/debug/agent_latency/%s", names[below(w, 5)]);
 	fd = open(path, O_RDONLY);
 	if (fd < 0)
 		return;
@@ -156,18 +157,20 @@ void do_read(struct worker *w)
 	close(fd);
 }
 
-/* Root's settings: CPU lists and numbers that may be none. */
+/* Root's settings: CPU lists, numbers and modes that may be none. */
 void do_sysctl(struct worker *w)
 {
 	static const char *const values[] = { "", "0", "1-2", "0-3", "3-1", "99999", "-1", "x", "64",
-					      "18446744073709551616", "0,0,0,0,2", "1000000" };
+					      "18446744073709551616", "0,0,0,0,2", "1000000", "near", "away",
+					      "same", "off" };
 	static const char *const names[] = { "agent_cpus", "agent_napi_budget",
-					     "agent_softirq_budget_ns" };
+					     "agent_softirq_budget_ns", "placement",
+					     "placement_window_ms", "placement_quiet_pct" };
 	const char *value = values[below(w, sizeof(values) / sizeof(*values))];
 	char path[80];
 	int fd;
 
-	snprintf(path, sizeof(path), "/proc/sys/kernel/agent_latency/%s", names[below(w, 3)]);
+	snprintf(path, sizeof(path), "/proc/sys/kernel/agent_latency/%s", names[below(w, 6)]);
 	fd = open(path, O_RDWR);
 	if (fd < 0)
 		return;
