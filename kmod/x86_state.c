@@ -233,10 +233,12 @@ static const char *arch_name(unsigned int vector)
 		return "DFR";
 	case HYPERVISOR_CALLBACK_VECTOR:
 		return "HYP";
+#if IS_ENABLED(CONFIG_HYPERV)
 	case HYPERV_REENLIGHTENMENT_VECTOR:
 		return "HRE";
 	case HYPERV_STIMER0_VECTOR:
 		return "HVS";
+#endif
 	case POSTED_INTR_VECTOR:
 		return "PIN";
 	case POSTED_INTR_WAKEUP_VECTOR:
