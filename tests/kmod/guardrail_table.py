@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Prints the table of kmod/RESULTS.md, 'Guardrail', in a guest that has the module built."""
+"""Prints the table of kmod/RESULTS.md, 'Guardrail', in a guest that has the module built.
+
+Usage: vm/run --single -- env PYTHONPATH=.:tests:tests/kmod VENV/bin/python THIS
+"""
 
 from __future__ import annotations
 
