@@ -105,8 +105,9 @@ def _add_agent(verb: argparse.ArgumentParser) -> None:
         choices=tuple(MIXES),
         default=DEFAULT_MIX,
         help="what the built-in agent does in a step: tools (TCP call, parsing), uring (the same "
-        "through io_uring), retrieval (small reads, a cold mapped index, parsing), or mixed, with "
-        f"subprocesses now and then (default: {DEFAULT_MIX})",
+        "through io_uring), lookup (TCP call, sometimes a small direct read, parsing), retrieval "
+        "(small reads, a cold mapped index, parsing), or mixed, with subprocesses now and then "
+        f"(default: {DEFAULT_MIX})",
     )
     verb.add_argument(
         "--rate",

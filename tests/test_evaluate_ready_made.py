@@ -84,7 +84,7 @@ def test_irqbalance_runs_once_with_the_agents_cpus_banned_and_every_mask_kept(
     assert arm.command
     sh(arm.command.apply, tmp_path)
     asked = (tmp_path / "asked").read_text().splitlines()
-    assert asked == ["--oneshot --foreground", "1"]
+    assert asked == ["--oneshot --foreground --interval=2", "1"]
     kept = dict(line.split() for line in (tmp_path / "state").read_text().splitlines())
     masks = {
         str(path): path.read_text().strip() for path in Path("/proc/irq").glob("*/smp_affinity")

@@ -137,11 +137,13 @@ def _placement_reason(profile: Profile) -> str:
 _KEEP = '> "$AGENTTUNE_ARM_STATE.new" && mv "$AGENTTUNE_ARM_STATE.new" "$AGENTTUNE_ARM_STATE"'
 _UNLESS_KEPT = '[ -e "$AGENTTUNE_ARM_STATE" ] || exit 0'
 # The affinity of every interrupt: irqbalance --oneshot has no way back itself.
-_EVERY_AFFINITY = 'for f in /proc/irq/*/smp_affinity; do echo "$f $(cat "$f")"; done'
+_EVERY_AFFINITY = 'for f in /proc/irq/*/smp_affinity; do read -r m < "$f"; echo "$f $m"; done'
 _RESTORE_AFFINITY = (
-    'while read -r f m; do [ "$(cat "$f")" = "$m" ] || echo "$m" > "$f" || true; done '
+    'while read -r f m; do n=; read -r n < "$f"; [ "$n" = "$m" ] || echo "$m" > "$f" || true; done '
     '2> /dev/null < "$AGENTTUNE_ARM_STATE"'
 )
+# irqbalance looks at the load for so long before it moves anything; its default is 10 s.
+_LOOK_S = 2
 
 
 def _tuned_adm(program: str) -> Arm:
@@ -163,7 +165,7 @@ def _irqbalance(program: str) -> Arm:
         "one run of irqbalance with the agent's CPUs banned",
         command=Command(
             f"{_EVERY_AFFINITY} {_KEEP} && IRQBALANCE_BANNED_CPULIST=$AGENTTUNE_AGENT_CPUS "
-            f'"{program}" --oneshot --foreground > /dev/null',
+            f'"{program}" --oneshot --foreground --interval={_LOOK_S} > /dev/null',
             f"{_UNLESS_KEPT}; {_RESTORE_AFFINITY}",
         ),
     )

@@ -27,6 +27,7 @@ MIXES: Mapping[str, Mapping[Part, float]] = MappingProxyType(
     {
         "tools": {Part.RPC: 1.0, Part.PARSE: 1.0},
         "uring": {Part.URING_RPC: 1.0, Part.PARSE: 1.0},
+        "lookup": {Part.RPC: 1.0, Part.DIRECT_READ: 0.3, Part.PARSE: 1.0},
         "retrieval": {
             Part.CACHED_READ: 1.0,
             Part.DIRECT_READ: 1.0,
