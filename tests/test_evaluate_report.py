@@ -17,7 +17,7 @@ from evaluate_results import HOSTILE, make_evaluation, without_attribution
 from agenttune import document
 from agenttune.evaluate.comparison import Verdict
 from agenttune.evaluate.result import Evaluation
-from agenttune.report.evaluation import evaluation_text, headline
+from agenttune.report.evaluation import credit, evaluation_text, headline
 from agenttune.report.evaluation_html import evaluation_html
 
 FIGURES = {
@@ -60,6 +60,20 @@ def test_the_text_answers_first() -> None:
     assert "needs 10000 steps in a block, the smallest has 1200" in text
     assert "the module is not there" in text
     assert "they agree" in text
+
+
+def test_the_parts_get_the_credit_that_their_own_arms_earned() -> None:
+    done = make_evaluation()
+    (line,) = credit(done)
+    found = re.fullmatch(
+        r"of its parts, each alone: affinity (2\.\d\d) times as fast \(p99\); "
+        r"pinning: no evidence of a difference",
+        line,
+    )
+    assert found and 2.0 < float(found[1]) < 2.5
+    assert evaluation_text(done).splitlines()[4] == line
+    assert f"<p>{line}</p>" in evaluation_html(done)
+    assert credit(make_evaluation(rounds=3)) == []
 
 
 def test_disagreeing_clocks_are_shouted() -> None:

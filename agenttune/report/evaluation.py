@@ -14,11 +14,13 @@ from agenttune.report.units import duration
 # The quantile of the headline: the first of these that has a verdict.
 _HEADLINE = ("p99", "p90", "p50")
 TUNED = "tuned"
+# The profile's parts, each an arm of its own.
+_PARTS = ("affinity", "pinning", "budget", "guardrail")
 
 
 def evaluation_text(done: Evaluation) -> str:
     sections = (
-        (f"{', '.join(headline(done))}\n", ""),
+        (f"{', '.join(headline(done))}\n" + "".join(f"{line}\n" for line in credit(done)), ""),
         ("step latency (geometric mean of the blocks' quantiles, with its interval)\n",
          table(("arm", *NAMES), ((arm.name, *map(figure_cell, arm.figures)) for arm in done.ran))),
         (f"time relative to the baseline ({100 * done.level:g} % intervals, which hold together "
@@ -41,12 +43,34 @@ def headline(done: Evaluation) -> list[str]:
 
 def sentence(arm: ArmResult) -> str:
     """'p99 takes 0.45 of the baseline's time (0.40 to 0.51): faster'."""
-    for name in _HEADLINE:
-        found = next(each for each in arm.comparisons if each.quantile == name)
-        if found.verdict is not Verdict.TOO_FEW:
-            share = f"{ratio_cell(found)} of the baseline's time"
-            return f"{found.quantile} takes {share}: {verdict(found)}"
-    return f"too few samples: {arm.comparisons[0].why}"
+    found = _judged(arm)
+    if found is None:
+        return f"too few samples: {arm.comparisons[0].why}"
+    share = f"{ratio_cell(found)} of the baseline's time"
+    return f"{found.quantile} takes {share}: {verdict(found)}"
+
+
+def credit(done: Evaluation) -> list[str]:
+    """Which change did it: at most one line, with the verdict of each part of the profile."""
+    judged = [
+        (arm.name, found) for arm in done.ran if arm.name in _PARTS and (found := _judged(arm))
+    ]
+    clear = [
+        f"{name} {verdict(found)} ({found.quantile})"
+        for name, found in sorted(judged, key=lambda pair: pair[1].ratio or 1)
+        if found.verdict is not Verdict.NO_EVIDENCE
+    ]
+    unclear = [name for name, found in judged if found.verdict is Verdict.NO_EVIDENCE]
+    if unclear:
+        clear.append(f"{', '.join(unclear)}: {Verdict.NO_EVIDENCE}")
+    return [f"of its parts, each alone: {'; '.join(clear)}"] if clear else []
+
+
+def _judged(arm: ArmResult) -> Comparison | None:
+    """The comparison that speaks for an arm."""
+    found = {each.quantile: each for each in arm.comparisons}
+    judged = (found[name] for name in _HEADLINE if name in found)
+    return next((each for each in judged if each.verdict is not Verdict.TOO_FEW), None)
 
 
 def verdict(found: Comparison) -> str:

@@ -12,6 +12,7 @@ from agenttune.evaluate.workload import Workload
 from agenttune.report.evaluation import (
     TUNED,
     checks,
+    credit,
     figure_cell,
     ratio_cell,
     sentence,
@@ -50,7 +51,7 @@ def evaluation_html(done: Evaluation) -> str:
 
 
 def _head(done: Evaluation) -> str:
-    parts = [tag("h1", f"Is the agent faster with {plain(done.settings.profile)}?")]
+    parts = [tag("h1", f"Is the agent faster with the profile {plain(done.settings.profile)}?")]
     parts.append(paragraph(_scope(done), "soft"))
     if done.stopped:
         parts.append(paragraph(f"Stopped early: {done.stopped}", "warning"))
@@ -63,6 +64,7 @@ def _head(done: Evaluation) -> str:
         words = tag("strong", plain(arm.name)) + plain(f": {sentence(arm)}")
         if arm.name == TUNED or len(arms) == 1:
             parts.append(tag("p", words, class_=f"answer {_colour(arm)}"))
+            parts += map(paragraph, credit(done) if arm.name == TUNED else ())
         else:
             parts.append(tag("p", f"{words} {tag('span', plain(f'({arm.what})'), class_='soft')}"))
     return "".join(parts) if arms else "".join((*parts, paragraph("No round is complete.")))
