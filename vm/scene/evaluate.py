@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`agenttune evaluate` in the guest, on the scene of the demo: its tool, its flood, real MSI-X."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm.lab.cache import find_cache
+from vm.lab.errors import LabError
+from vm.lab.machine import AGENT_NIC, FLOOD_NIC, NVME_DISK, SOURCE_NIC, TOOL_NIC
+from vm.lab.module import built_module
+from vm.scene import interfaces
+from vm.scene.processes import READY, SceneError, stop
+from vm.scene.scene import TOOL_ADDRESS, TOOL_NAMESPACE, Cast, flooding, networked
+
+TREE = Path(__file__).resolve().parents[2]
+PROFILE = "vm/scene/evaluation.yaml"
+PORT = 7801
+LONGEST_SECONDS = 5000.0
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is compared. `arms` empty: all that apply."""
+
+    arms: str
+    rounds: int
+    seconds: int
+
+
+QUICK = Size("tuned,affinity,pinning,budget,guardrail,irqbalance", 7, 6)
+FULL = Size("", 8, 10)
+# Emulated and under the flood, a block has some hundred steps of this size: enough for p90.
+WORK = (
+    *("--mix", "lookup", "--rate", "max"),
+    *("--rpc-bytes", "1024-1024", "--read-bytes", "4096-4096"),
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m vm.scene.evaluate")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("rest", nargs="*", help="more options of 'agenttune evaluate'")
+    values = parser.parse_args()
+    cast = Cast(seconds=LONGEST_SECONDS, packets=10**10)
+    install_module()
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(networked())
+            stack.enter_context(interfaces.placed([AGENT_NIC, FLOOD_NIC], cast.interrupts_cpu))
+            stack.enter_context(interfaces.placed([TOOL_NIC], 2))
+            stack.enter_context(interfaces.placed([SOURCE_NIC], cast.source_cpu))
+            stack.enter_context(tool_server())
+            warm_up()
+            stack.enter_context(flooding(cast))
+            return evaluate(QUICK if values.quick else FULL, values.rest)
+    except SceneError as error:
+        print(f"scene: {error}", file=sys.stderr)
+        return 1
+
+
+def evaluate(size: Size, rest: Sequence[str]) -> int:
+    out = os.environ.get("AGENTTUNE_OUT", "/tmp/evaluation")
+    words = command(size, disk(), out, rest)
+    return subprocess.run(words, cwd=TREE, env=environment(), check=False).returncode
+
+
+def command(size: Size, data: str, out: str, rest: Sequence[str]) -> list[str]:
+    """`rest` comes last, so that it wins."""
+    return [
+        *(sys.executable, "-m", "agenttune", "evaluate", PROFILE),
+        *("--blocks", str(size.rounds), "--seconds", str(size.seconds), "--settle", "0.5"),
+        *(("--arms", size.arms) if size.arms else ()),
+        *("--tool", f"{TOOL_ADDRESS}:{PORT}", "--data", data, *WORK),
+        *("--out", out, *rest),
+    ]
+
+
+def warm_up() -> None:
+    """Have the programs in the guest's memory before the flood: under it that takes minutes."""
+    for words in (("agenttune", "show"), ("agenttune.evaluate.agent", "--help")):
+        subprocess.run(
+            [sys.executable, "-m", *words], cwd=TREE, stdout=subprocess.DEVNULL, check=False
+        )
+
+
+def environment() -> dict[str, str]:
+    """With the lab's irqbalance on the path, which is not installed anywhere."""
+    cache = os.environ.get("AGENTTUNE_CACHE", "/var/cache/agenttune")
+    return {**os.environ, "PATH": f"{os.environ['PATH']}:{cache}/irqbalance"}
+
+
+def disk() -> str:
+    """The empty NVMe disk, which is only read."""
+    (controller,) = Path(f"/sys/bus/pci/devices/{NVME_DISK}/nvme").iterdir()
+    # Not by its folder: with multipath that holds a hidden node, nvme0c0n1.
+    return f"/dev/{controller.name}n1"
+
+
+def install_module() -> None:
+    """Where 'evaluate' looks for it; the guest forgets it."""
+    kernel = "6.12" if os.uname().release.startswith("6.12") else "6.1"
+    try:
+        built = built_module(find_cache(kernel), kernel)
+    except LabError as error:
+        print(f"no kernel module, so no arm 'guardrail': {error}", flush=True)
+        return
+    folder = Path(f"/lib/modules/{os.uname().release}/extra")
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(built, folder)
+
+
+@contextmanager
+def tool_server() -> Iterator[None]:
+    """The evaluation's tool, behind the tool server's NIC."""
+    process = subprocess.Popen(
+        [
+            *("ip", "netns", "exec", TOOL_NAMESPACE, "taskset", "--cpu-list", "2"),
+            *(sys.executable, "-m", "agenttune.evaluate.toolserver"),
+            *("--listen", f"{TOOL_ADDRESS}:{PORT}"),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        cwd=TREE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        if not process.stdout.readline().startswith(READY):
+            raise SceneError(f"the tool server did not start (exit {process.wait()})")
+        yield
+    finally:
+        stop(process)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
