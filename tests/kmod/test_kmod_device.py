@@ -162,6 +162,7 @@ def test_a_file_has_so_many_slots() -> None:
             second.attach(tids[10])
 
 
+@pytest.mark.thorough
 def test_a_slot_is_free_as_soon_as_it_is_given_back() -> None:
     with opened() as client:
         for _ in range(5 * SLOTS):

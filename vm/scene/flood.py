@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from vm.scene.interfaces import interface
@@ -51,6 +52,10 @@ def flood(values: argparse.Namespace) -> None:
         print(_sent(device), flush=True)
     finally:
         _write(thread, "rem_device_all")
+        # The thread does it when it has its turn; until then the next flood's device is this one.
+        deadline = time.monotonic() + 4.0
+        while (_PKTGEN / device).exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
 
 
 def _sent(device: str) -> int:
