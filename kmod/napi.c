@@ -68,8 +68,13 @@ static int poll_returned(struct kretprobe_instance *instance, struct pt_regs *re
 	return 0;
 }
 
+/*
+ * gcc may make it a clone for both of its callers, which pass a `repoll` of false: Debian's
+ * 6.12-rt has only that one. The first argument and the result are the same.
+ */
+static const char *const names[] = { "__napi_poll", "__napi_poll.constprop.0" };
+
 static struct kretprobe hook = {
-	.kp.symbol_name = "__napi_poll",
 	.entry_handler = poll_entered,
 	.handler = poll_returned,
 	.data_size = sizeof(struct poll),
@@ -87,10 +92,17 @@ unsigned long agent_napi_missed(void)
 
 int agent_napi_init(void)
 {
+	unsigned int i;
+
 	/* One task per CPU is inside; twice that is what kernel/kprobes.c takes by default. */
 	hook.maxactive = 2 * num_possible_cpus();
 	/* Refused, say without kprobes: the features that need it are missing then. */
-	hooked = !register_kretprobe(&hook);
+	for (i = 0; i < ARRAY_SIZE(names) && !hooked; i++) {
+		hook.kp.symbol_name = names[i];
+		hook.kp.addr = NULL; /* of a refused name, perhaps */
+		hook.kp.flags = 0;
+		hooked = !register_kretprobe(&hook);
+	}
 	return 0;
 }
 
