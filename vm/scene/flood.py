@@ -51,6 +51,8 @@ def flood(values: argparse.Namespace) -> None:
         _write(_PKTGEN / "pgctrl", "start")
         print(_sent(device), flush=True)
     finally:
+        # The kernel warns of a device that is removed while its thread sends.
+        _write(_PKTGEN / "pgctrl", "stop")
         _write(thread, "rem_device_all")
         # The thread does it when it has its turn; until then the next flood's device is this one.
         deadline = time.monotonic() + 4.0
