@@ -113,9 +113,10 @@ def _runnable(
 ) -> tuple[Arm, ...]:
     """The arms whose plans change something; the reasons of the others are added."""
     found = []
+    host = ground.host()
     for arm in arms:
         try:
-            why = reason_against(arm, ground.plan(arm))
+            why = reason_against(arm, ground.plan(arm, host))
         except PlanRefused as refusal:
             why = f"its plan is refused: {refusal.message}"
         if why:

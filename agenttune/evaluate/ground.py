@@ -19,6 +19,7 @@ from agenttune.evaluate.result import Block
 from agenttune.evaluate.rounds import Objection, Stopped
 from agenttune.evaluate.step_log import Timing
 from agenttune.host.capture import read_host
+from agenttune.host.host import Host
 from agenttune.host.selector import Selector
 from agenttune.host.tasks import find_tasks_in
 from agenttune.measure.histogram import Histogram
@@ -61,12 +62,18 @@ class HostGround:
         self._kernel, self._subject, self._observer = kernel, subject, observer
         self._measurement = measurement
         self._seconds, self._settle_s, self._stop = seconds, settle_s, stop
-        self.base = self._plan(profile)
+        self.base = self._plan(profile, self.host())
 
-    def plan(self, arm: Arm) -> Plan:
-        """Made anew for each block: vectors and threads may have come or gone. PlanRefused."""
+    def host(self) -> Host:
+        return read_host(self._kernel.root, self._subject.selectors)
+
+    def plan(self, arm: Arm, host: Host | None = None) -> Plan:
+        """Made anew for each block: vectors and threads may have come or gone. PlanRefused.
+
+        `host`: as read a moment ago, for several plans at once.
+        """
         if arm.profile is not None:
-            return self._plan(arm.profile)
+            return self._plan(arm.profile, host or self.host())
         changes = (_command_change(arm, self.base),) if arm.command else ()
         return replace(self.base, profile=arm.name, changes=changes, unmovable=(), notes=())
 
@@ -107,9 +114,8 @@ class HostGround:
     def snapshot(self) -> Mapping[str, str]:
         return snapshot(self._kernel.tree, self._pids())
 
-    def _plan(self, profile: Profile) -> Plan:
+    def _plan(self, profile: Profile, host: Host) -> Plan:
         selectors = self._subject.selectors
-        host = read_host(self._kernel.root, selectors)
         return make_plan(host, replace(profile, selectors=selectors), self._measurement)
 
     def _pids(self) -> tuple[int, ...]:
