@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agenttune.report.charts import Scale, even_ticks, log_ticks
+from agenttune.report.charts import Scale, Series, even_ticks, line_chart, log_ticks
 
 
 @given(st.floats(1e-6, 1e9))
@@ -32,3 +34,13 @@ def test_a_scale_maps_its_ends_and_clips(log: bool) -> None:
     assert (scale(10.0), scale(1000.0)) == (50, 150)
     assert scale(1.0) == 50 and scale(1e9) == 150
     assert scale(100.0) == (100 if log else 59.1)
+
+
+def test_no_two_of_many_lines_look_alike() -> None:
+    series = [Series(f"arm {n}", n, ((1.0, 1.0), (10.0, 2.0))) for n in range(20)]
+    drawing = line_chart(series, label="", x_label=str, y_label=str, y_title="")
+    strokes = [
+        tuple(re.findall(r'stroke(?:-dasharray)?="([^"]*)"', line))
+        for line in re.findall(r"<polyline[^>]*>", drawing)
+    ]
+    assert len(strokes) == 20 == len(set(strokes))

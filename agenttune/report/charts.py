@@ -157,6 +157,7 @@ def _sample(series: Series) -> str:
 
 
 def _stroke(style: int) -> dict[str, object]:
-    dash = _DASHES[style % len(_DASHES)]
+    # The second round of colours has other dashes than the first.
+    dash = _DASHES[(style + style // COLOURS) % len(_DASHES)]
     said: dict[str, object] = {"fill": "none", "stroke": colour(style), "stroke_width": 2}
     return said | ({"stroke_dasharray": dash} if dash else {})
