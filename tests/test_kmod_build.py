@@ -58,7 +58,10 @@ def test_it_builds_with_clang(kernel: str) -> None:
 
 
 # PREEMPT_RT has other lock types than the plain kernel.
-@pytest.mark.parametrize("kernel", ["6.1", "6.12", "6.12-rt"])
+@pytest.mark.parametrize(
+    "kernel",
+    ["6.12", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("6.1", "6.12-rt"))],
+)
 def test_sparse_is_content(kernel: str) -> None:
     build(CACHE, Variant(kernel, sparse=True))
 

@@ -183,6 +183,7 @@ def test_several_napis_share_one_bound(hooked: None) -> None:
             left -= poll.packets
 
 
+@pytest.mark.thorough
 def test_a_bound_changes_under_traffic(hooked: None) -> None:
     with bounded(), endless_flood():
         for budget in (8, 48, 1, 0, 30):
@@ -215,6 +216,7 @@ def test_time_is_bounded(hooked: None) -> None:
     assert weights(held.off(BUSY_CPU)) <= {OWN_WEIGHT}
 
 
+@pytest.mark.thorough
 def test_both_bounds_hold_together(hooked: None) -> None:
     with bounded(packets=4, ns=10_000_000):
         held, _ = flooded()
@@ -275,6 +277,7 @@ def test_parameters_bound_from_the_start(module: KernelModule, nics: None) -> No
     assert 0 < largest(recording.on(BUSY_CPU)) <= 5
 
 
+@pytest.mark.thorough
 def test_it_goes_under_traffic(module: KernelModule, nics: None) -> None:
     """Weights are what they were, and nothing stalls."""
     with endless_flood():

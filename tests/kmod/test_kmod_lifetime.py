@@ -239,6 +239,7 @@ def refused_or_done(client: Client, tid: int) -> None:
         assert error.errno == errno.ENOENT
 
 
+@pytest.mark.thorough
 def test_probes_are_there_while_somebody_is_attached_only(module: KernelModule) -> None:
     before = probed_tracepoints()
     assert not before & FOLLOWED

@@ -152,6 +152,7 @@ def test_same_follows_the_agent_over_every_cpu(scene: Scene) -> None:
             print(f"same: agent on CPU {cpu}, {passed} windows, {where}")
 
 
+@pytest.mark.thorough
 @pytest.mark.iommu
 def test_near_keeps_beside_the_agent(scene: Scene) -> None:
     """All CPUs of the guest are one node with one cache: near is any other than the agent's."""
@@ -259,6 +260,7 @@ def test_another_writer_wins(scene: Scene) -> None:
     interfaces.place(irq, found)
 
 
+@pytest.mark.thorough
 def test_an_agent_that_hops_moves_nothing(scene: Scene) -> None:
     """It is elsewhere at the end of each window."""
     before = masks()
@@ -269,6 +271,7 @@ def test_an_agent_that_hops_moves_nothing(scene: Scene) -> None:
         assert masks() == before
 
 
+@pytest.mark.thorough
 def test_the_rate_limit_holds(scene: Scene) -> None:
     """An agent that stays just long enough on each CPU for its vectors to follow."""
     irq = inputs()[0]
