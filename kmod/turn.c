@@ -134,7 +134,7 @@ static void copy_comm(u64 *words, const struct task_struct *task)
 	memcpy(words, task->comm, TASK_COMM_LEN);
 }
 
-/* try_to_wake_up() and its kin: the woken task's pi_lock is held, interrupts are off. */
+/* try_to_wake_up() and its kin: the woken task's pi_lock is held; see probe_waking(). */
 static void wake_agent(struct agent *agent, struct agent_core *core, u64 now_ns)
 {
 	bool hidden = !core->frames.depth && in_hardirq();
@@ -152,14 +152,21 @@ unlock:
 	raw_spin_unlock(&agent->lock);
 }
 
+/*
+ * Interrupts are off and locks are held, but for a task that is woken by itself, say by a timer
+ * that runs in it just before it sleeps: try_to_wake_up() tells of that without either
+ * (kernel/sched/core.c, v6.1 to v6.12), and an interrupt then may wake the same task.
+ */
 static void probe_waking(void *data, struct task_struct *task)
 {
 	struct agent *agent = agents_find(task);
 	struct agent_core *core;
+	unsigned long flags;
 	u64 now_ns;
 
 	if (!agent && !(task->flags & PF_KTHREAD))
 		return;
+	local_irq_save(flags);
 	core = this_cpu_ptr(&agent_cores);
 	now_ns = agent_now_ns();
 	correct_task(core);
@@ -167,6 +174,7 @@ static void probe_waking(void *data, struct task_struct *task)
 		hand_on(core, task, now_ns);
 	else
 		wake_agent(agent, core, now_ns);
+	local_irq_restore(flags);
 }
 
 /* The time since the chain began that woke the agent; of a step only, and of interrupts only. */
@@ -183,24 +191,25 @@ static void tell_woken(const struct agent *agent, u32 stage, u64 now_ns)
 							      agent->thread.wake.waking_ns)));
 }
 
-/* ttwu_do_wakeup(): the run queue of the task's new CPU is locked, interrupts are off. */
+/* ttwu_do_wakeup(): the run queue of the task's new CPU is locked; see probe_waking(). */
 static void probe_wakeup(void *data, struct task_struct *task)
 {
 	struct agent *agent = agents_find(task);
 	const struct at_cpu *target;
+	unsigned long flags;
 	u64 now_ns;
 
 	if (!agent)
 		return;
 	target = &per_cpu_ptr(&agent_cores, task_cpu(task))->frames;
+	raw_spin_lock_irqsave(&agent->lock, flags);
 	now_ns = agent_now_ns();
-	raw_spin_lock(&agent->lock);
 	if (!agent->retired && at_wakeup_matters(&agent->thread)) {
 		at_thread_wakeup(&agent->thread, target, 0, now_ns);
 		if (trace_agent_irq_stage_enabled())
 			tell_woken(agent, AGENT_STAGE_WAKEUP, now_ns);
 	}
-	raw_spin_unlock(&agent->lock);
+	raw_spin_unlock_irqrestore(&agent->lock, flags);
 }
 
 /* Seen for the first time, on this CPU. */
