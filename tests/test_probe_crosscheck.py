@@ -84,7 +84,8 @@ def test_ftrace_shows_the_same_chains(script: str) -> None:
             probed.stop()
         seen = runs_us((instance / "trace").read_text().splitlines())
     exact = merge(probed.times("irq-to-run-exact").values())
-    assert exact.count >= 0.8 * READS
+    # Where others keep the CPU, some reads are there before their agent sleeps.
+    assert exact.count >= 0.5 * READS
     if len(seen) < READS // 10:
         pytest.skip(f"this kernel kept {READS - len(seen)} of {READS} chains from ftrace")
     median = exact.quantile(0.5)

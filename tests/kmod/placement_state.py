@@ -110,3 +110,15 @@ def placing(mode: str, *, window_ms: int = 200, quiet_pct: int = 100) -> Iterato
         set_sysctl("placement", "off")
         set_sysctl("placement_window_ms", 100)
         set_sysctl("placement_quiet_pct", 25)
+
+
+@contextmanager
+def virtio_put_right() -> Iterator[None]:
+    """virtio-net writes masks of its own when CPUs come and go; the module leaves those."""
+    found = masks()
+    try:
+        yield
+    finally:
+        for irq, mask in masks().items():
+            if mask != found[irq] and "virtio" in interfaces.action(irq):
+                (IRQS / str(irq) / "smp_affinity").write_text(found[irq])

@@ -25,6 +25,7 @@ from placement_state import (
     set_sysctl,
     total,
     vector,
+    virtio_put_right,
     wait_windows,
     windows_until,
 )
@@ -298,18 +299,6 @@ def named_cpu(cpu: str) -> Iterator[None]:
         yield
     finally:
         set_sysctl("agent_cpus", "")
-
-
-@contextmanager
-def virtio_put_right() -> Iterator[None]:
-    """virtio-net writes masks of its own when CPUs come and go; the module leaves those."""
-    found = masks()
-    try:
-        yield
-    finally:
-        for irq, mask in masks().items():
-            if mask != found[irq] and "virtio" in interfaces.action(irq):
-                (IRQS / str(irq) / "smp_affinity").write_text(found[irq])
 
 
 @contextmanager
