@@ -28,7 +28,8 @@ AGENTTUNE = (sys.executable, "-m", "agenttune")
 @pytest.fixture(scope="module")
 def scene() -> Iterator[Scene]:
     # The pause makes NIC B raise about 1000 interrupts a second, so that there is much to count.
-    with playing(Cast(agent_cpu=AGENT_CPU, interrupts_cpu=AGENT_CPU, pause_us=300)) as played:
+    cast = Cast(agent_cpu=AGENT_CPU, interrupts_cpu=AGENT_CPU, pause_us=300, seconds=900.0)
+    with playing(cast) as played:
         yield played
 
 
@@ -45,7 +46,7 @@ def agenttune(*words: str | Path, code: int = 0) -> str:
         cwd=TREE,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=500,
         check=False,
     )
     assert done.returncode == code, done.stdout + done.stderr
