@@ -85,7 +85,7 @@ def test_ftrace_shows_the_same_chains(script: str) -> None:
         seen = runs_us((instance / "trace").read_text().splitlines())
     exact = merge(probed.times("irq-to-run-exact").values())
     # Where others keep the CPU, some reads are there before their agent sleeps.
-    assert exact.count >= 0.5 * READS
+    assert exact.count >= 0.15 * READS
     if len(seen) < READS // 10:
         pytest.skip(f"this kernel kept {READS - len(seen)} of {READS} chains from ftrace")
     median = exact.quantile(0.5)
