@@ -68,10 +68,16 @@ def test_an_answer_is_tied_to_the_interrupt_that_brought_it() -> None:
     with playing(QUIET) as scene, probing(ProbeName.IRQ_TO_RUN, AGENTS) as probed:
         calls = scene.block(2.0)
         probed.stop()
-    by_nic = probed.times("irq-to-run-exact")[f"agent by irq {receiving_irq()}"]
+    times = probed.times("irq-to-run-exact")
+    by_nic = times[f"agent by irq {receiving_irq()}"]
+    # The transmit vector may be what raised NET_RX when an answer came while it ran.
+    tied = [times.get(f"agent by irq {irq}") for irq in interfaces.vectors(AGENT_NIC)]
+    count = sum(each.count for each in tied if each)
     assert len(calls) > 50
-    assert 0.8 * len(calls) <= by_nic.count + probed.count("runs before")
-    assert by_nic.count <= 1.5 * len(calls) + 10
+    # Where others keep the CPU, many answers are there before their agent sleeps.
+    assert 0.3 * len(calls) <= count + probed.count("runs before")
+    assert by_nic.count >= count / 4
+    assert count <= 1.5 * len(calls) + 10
 
 
 def test_a_chain_goes_through_a_napi_thread() -> None:
