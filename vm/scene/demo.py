@@ -45,7 +45,7 @@ class Pair:
 
 
 def main() -> int:
-    cast = Cast(agent_cpu=AGENT_CPU, interrupts_cpu=AGENT_CPU, seconds=400.0)
+    cast = Cast(agent_cpu=AGENT_CPU, interrupts_cpu=AGENT_CPU, seconds=1500.0)
     try:
         with playing(cast) as scene:
             play(scene)
