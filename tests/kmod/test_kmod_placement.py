@@ -171,16 +171,17 @@ def test_near_keeps_beside_the_agent(scene: Scene) -> None:
 
 
 def test_a_noisy_cpu_of_the_agent_is_left(scene: Scene) -> None:
-    """CPU 1 has a flood's interrupts, CPU 0 has nothing: a limit goes between."""
+    """CPU 1 has a flood's interrupts, some other CPU hardly any: a limit goes between."""
     ours = inputs()[0]
     flood = Cast(seconds=120.0, pause_us=2000)
     with flooding(flood), attached(scene, 1), placing("same"):
         wait_windows(REST)
         assert effective(ours) == "1"
         noise = mean_noise(REST)
-        assert noise[1] > 2 * noise[0], noise
-        set_sysctl("placement_quiet_pct", round(noise[1] / 2))
-        away = windows_until(lambda: effective(ours) in {"0", "3"}, 2 * REST)
+        quietest = min(noise[cpu] for cpu in (0, 2, 3))
+        assert noise[1] > 1.5 * quietest, noise
+        set_sysctl("placement_quiet_pct", round((noise[1] + quietest) / 2))
+        away = windows_until(lambda: effective(ours) != "1", 2 * REST)
         set_sysctl("placement_quiet_pct", 100)
         most = SETTLE + REST + SETTLE + SLACK
         back = windows_until(lambda: effective(ours) == "1", most)
