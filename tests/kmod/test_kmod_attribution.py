@@ -64,14 +64,14 @@ def per_step(events: list[Event]) -> Counter[int]:
 
 
 def assert_all_by(irq: int, events: list[Event], guest: dict[str, str]) -> None:
-    """By that interrupt and no other's. On PREEMPT_RT, one in twenty may not be known (-1).
+    """By that interrupt and no other's. On PREEMPT_RT, one in eight may not be known (-1).
 
     There handlers run in threads, and what one of them was woken for is now and then not seen.
     """
     found = Counter(int(event["irq"]) for event in told(events))
     unknown = found.pop(-1, 0)
     assert set(found) == {irq}
-    assert unknown <= (found[irq] / 20 if guest["kernel"].endswith("-rt") else 0)
+    assert unknown <= (found[irq] / 8 if guest["kernel"].endswith("-rt") else 0)
 
 
 def exactly_one_each(first: int, steps: int = STEPS) -> Counter[int]:
