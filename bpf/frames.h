@@ -141,18 +141,21 @@ AT_INLINE void at_hardirq_enter(struct at_cpu *cpu, __u32 id, __u64 now_ns)
 	cpu->depth++;
 }
 
+/* What was begun by `cause` is also interrupt `id`'s work. */
+AT_INLINE void at_share(struct at_cause *cause, __u32 id)
+{
+	if (!(cause->flags & AT_CAUSE_IRQ) || cause->irq != id)
+		cause->flags |= AT_CAUSE_SHARED;
+}
+
 /*
  * An interrupt came while NET_RX ran. ____napi_schedule() raises nothing then, and net_rx_action()
  * polls for it in the same round (net/core/dev.c, v6.4 and later): what follows may be its work.
  */
 AT_INLINE void at_softirq_join(struct at_cpu *cpu, __u32 id)
 {
-	struct at_cause *cause = &cpu->softirq.cause;
-
-	if (cpu->softirq.vector != AT_NET_RX + 1)
-		return;
-	if (!(cause->flags & AT_CAUSE_IRQ) || cause->irq != id)
-		cause->flags |= AT_CAUSE_SHARED;
+	if (cpu->softirq.vector == AT_NET_RX + 1)
+		at_share(&cpu->softirq.cause, id);
 }
 
 /* The handler's own time, or AT_UNKNOWN for an exit without an entry. */
@@ -218,16 +221,13 @@ AT_INLINE __u64 at_softirq_raised(const struct at_cpu *cpu, __u32 vector)
 AT_INLINE void at_softirq_share(struct at_cpu *cpu, __u32 vector)
 {
 	struct at_cause *raised = &cpu->raised_next[at_bounded(vector, AT_SOFTIRQ_SLOTS)];
-	const struct at_hardirq_frame *frame;
 
 	/* What is pending is the next round's raise, if there was one. */
 	if (!raised->raise_ns)
 		raised = &cpu->raised[at_bounded(vector, AT_SOFTIRQ_SLOTS)];
 	if (!cpu->depth || !raised->raise_ns)
 		return;
-	frame = &cpu->hardirqs[at_bounded(cpu->depth - 1, AT_HARDIRQ_FRAMES)];
-	if (!(raised->flags & AT_CAUSE_IRQ) || raised->irq != frame->id)
-		raised->flags |= AT_CAUSE_SHARED;
+	at_share(raised, cpu->hardirqs[at_bounded(cpu->depth - 1, AT_HARDIRQ_FRAMES)].id);
 }
 
 /*

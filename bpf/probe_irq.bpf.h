@@ -100,7 +100,7 @@ static __always_inline void enter_softirq(__u32 vector)
 		return;
 	now = stable_stamp(&cpu->frames);
 	latency_ns = at_softirq_enter(&cpu->frames, vector, now);
-	if (vector == AT_NET_RX_SOFTIRQ)
+	if (vector == AT_NET_RX)
 		cpu->poll = now;
 	if (at_chosen()->probe == AT_PROBE_SOFTIRQ && latency_ns != AT_UNKNOWN)
 		record(cpu, &key, latency_ns);
@@ -138,7 +138,7 @@ static __always_inline void probe_poll(struct net_device *device)
 		AT_COPY(key.name, AT_NAME_LEN, device, net_device, name);
 		key.scope = AT_READ_IN(net, net, ns, ns_common, inum);
 	}
-	if (cpu->frames.softirq.vector == AT_NET_RX_SOFTIRQ + 1 && cpu->poll.now_ns) {
+	if (cpu->frames.softirq.vector == AT_NET_RX + 1 && cpu->poll.now_ns) {
 		now = stable_stamp(&cpu->frames);
 		self_ns = at_elapsed(cpu->poll, now);
 		cpu->poll = now;

@@ -13,7 +13,6 @@
 #define AT_REQ_OP_WRITE 1
 #define AT_VM_FAULT_MAJOR 0x4 /* include/linux/mm_types.h, v6.1 to v6.18 */
 #define AT_VM_FAULT_RETRY 0x400
-#define AT_NET_RX_SOFTIRQ 3 /* include/linux/interrupt.h, v6.1 to v6.18 */
 #define AT_IRQ_NONE 0 /* include/linux/irqreturn.h */
 
 #endif
