@@ -99,8 +99,6 @@ int agent_napi_init(void)
 	/* Refused, say without kprobes: the features that need it are missing then. */
 	for (i = 0; i < ARRAY_SIZE(names) && !hooked; i++) {
 		hook.kp.symbol_name = names[i];
-		hook.kp.addr = NULL; /* of a refused name, perhaps */
-		hook.kp.flags = 0;
 		hooked = !register_kretprobe(&hook);
 	}
 	return 0;
