@@ -22,10 +22,7 @@ ROOT = Path(__file__).parent.parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests/kmod"), str(ROOT / "tests")]
 
 from guest import guest_pairs  # noqa: E402
-from loading import KernelModule  # noqa: E402
-
-from vm.lab.cache import Cache, cache_root  # noqa: E402
-from vm.lab.module import built_module  # noqa: E402
+from loading import KernelModule, module_of  # noqa: E402
 
 CPU, WAKEUPS, MARKS, OTHERS = 1, 3000, 20_000, 64
 
@@ -92,7 +89,7 @@ def table(unit: str, rows: Rows) -> None:
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
     facts = guest_pairs()
-    module = KernelModule(built_module(Cache(cache_root()), facts["kernel"]))
+    module = module_of(facts["kernel"])
     module.load()
     parts: dict[str, Callable[[Path, KernelModule], Iterator[tuple[str, float]]]]
     parts = {"wakeup": wakeups, "mark": marks}

@@ -16,15 +16,23 @@ from contextlib import ExitStack
 import client
 import completions
 from guest import guest_pairs
-from loading import KernelModule
+from loading import module_of
+from tables import print_head, print_row
 
-from vm.lab.cache import Cache, cache_root
 from vm.lab.machine import AGENT_NIC, NVME_DISK, TOOL_NIC
-from vm.lab.module import built_module
 from vm.scene import interfaces
 from vm.scene.scene import networked
 
 STEPS, AGENT_CPU, SPIN_S = 200, 1, 0.02
+HEADS = (
+    "completions",
+    "steps",
+    "with exactly one",
+    "by the right interrupt",
+    "by another",
+    "interrupt unknown",
+    "found the thread running",
+)
 
 
 def row(name: str, irqs: set[int], first: int, one_step: Callable[[int], None]) -> None:
@@ -44,8 +52,7 @@ def row(name: str, irqs: set[int], first: int, one_step: Callable[[int], None]) 
     unknown = named.pop(-1, 0)
     right = sum(count for irq, count in named.items() if irq in fired)
     running = sum(event["stage"] == "running" for event in told)
-    cells = [name, STEPS, one, right, sum(named.values()) - right, unknown, running]
-    print("|", *(f"{cell} |" for cell in cells), flush=True)
+    print_row(name, STEPS, one, right, sum(named.values()) - right, unknown, running)
 
 
 def counts(irqs: set[int]) -> dict[int, int]:
@@ -86,11 +93,8 @@ def one_of_each(
 def main() -> None:
     facts = guest_pairs()
     print(f"\n### {facts['kernel']} (TCG, {facts['accelerator']})\n")
-    heads = ["completions", "steps", "with exactly one", "by the right interrupt"]
-    heads += ["by another", "interrupt unknown", "found the thread running"]
-    print("|", *(f"{head} |" for head in heads))
-    print("|", "--- |" * len(heads))
-    module = KernelModule(built_module(Cache(cache_root()), facts["kernel"]))
+    print_head(*HEADS)
+    module = module_of(facts["kernel"])
     with ExitStack() as stack:
         module.load()
         stack.callback(module.unload)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 DEVICE = Path("/dev/agent_latency")
 DEBUGFS = Path("/sys/kernel/debug/agent_latency")
+SYSCTLS = Path("/proc/sys/kernel/agent_latency")
 # _IOWR(0xA7, number, size): 24 bytes for INFO, 16 for ATTACH and DETACH.
 INFO, ATTACH, DETACH = 0xC018A700, 0xC010A701, 0xC010A702
 PRCTL, BLOCK, SOCKET, NAPI, GUARDRAIL = 1, 2, 4, 8, 16
@@ -92,6 +93,15 @@ def stored_step(page: mmap.mmap, slot: int, step_id: int) -> Iterator[None]:
     finally:
         struct.pack_into("Q", page, at + 16, time.monotonic_ns())
         struct.pack_into("Q", page, at, 0)
+
+
+def set_sysctl(name: str, value: object) -> None:
+    """By one write(), whose errno stays visible."""
+    descriptor = os.open(SYSCTLS / name, os.O_WRONLY)
+    try:
+        os.write(descriptor, f"{value}\n".encode())
+    finally:
+        os.close(descriptor)
 
 
 def debug_lines(name: str) -> list[dict[str, str]]:

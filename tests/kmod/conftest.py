@@ -12,10 +12,7 @@ from pathlib import Path
 import pytest
 from debug_kernel import forget_leaks, found_leaks, lock_checks_on
 from guest import guest_pairs, in_guest, quiet_kernel
-from loading import KernelModule
-
-from vm.lab.cache import Cache, cache_root
-from vm.lab.module import built_module
+from loading import KernelModule, module_of
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +34,7 @@ def kernel_log() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def module(guest_facts: dict[str, str]) -> Iterator[KernelModule]:
     """The module, loaded. At the end of the session it goes, and must leave nothing behind."""
-    module = KernelModule(built_module(Cache(cache_root()), guest_facts["kernel"]))
+    module = module_of(guest_facts["kernel"])
     forget_leaks()
     with quiet_kernel():
         module.load()

@@ -7,11 +7,11 @@ import hashlib
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+from actors import eventually
 
 from vm.lab.machine import AGENT_NIC, FLOOD_NIC, SOURCE_NIC, TOOL_NIC
 from vm.scene import interfaces
@@ -23,6 +23,7 @@ from vm.scene.scene import (
     flooding,
     networked,
 )
+from vm.scene.softnet import SoftnetCounts
 
 BUSY_CPU = 1
 _SENDER = """
@@ -37,22 +38,6 @@ with socket.create_connection((sys.argv[1], 7705)) as peer:
         peer.sendall(data)
 print(digest.hexdigest())
 """
-
-
-@dataclass(frozen=True)
-class SoftnetCounts:
-    """One CPU's line of /proc/net/softnet_stat."""
-
-    processed: int
-    dropped: int
-    squeezed: int
-
-
-def softnet() -> dict[int, SoftnetCounts]:
-    """By CPU."""
-    lines = Path("/proc/net/softnet_stat").read_text().splitlines()
-    fields = [[int(field, 16) for field in line.split()] for line in lines]
-    return {line[12]: SoftnetCounts(*line[:3]) for line in fields}
 
 
 def squeezes(before: dict[int, SoftnetCounts], after: dict[int, SoftnetCounts]) -> dict[int, int]:
@@ -94,19 +79,9 @@ def flood(packets: int) -> None:
         assert source.wait(120.0) == 0
         assert source.stdout
         sent = int(source.stdout.read())
-        settled(lambda: _received() - received >= sent)
+        eventually(lambda: _received() - received >= sent)
     assert sent >= packets
     assert _received() - received == sent
-
-
-def settled(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
-    """Waits until `condition` holds; whether it did."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def _received() -> int:

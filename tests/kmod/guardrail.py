@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-from client import debug_lines
+from client import SYSCTLS, debug_lines, set_sysctl
 
-SYSCTLS = Path("/proc/sys/kernel/agent_latency")
 PACKETS = "agent_napi_budget"
 NS = "agent_softirq_budget_ns"
 _NAMED = "agent_cpus"
@@ -57,29 +54,16 @@ def bound(name: str) -> int:
     return int((SYSCTLS / name).read_text())
 
 
-def set_bound(name: str, value: object) -> None:
-    """By one write(), whose errno stays visible."""
-    _write(SYSCTLS / name, f"{value}\n")
-
-
-def _write(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY)
-    try:
-        os.write(descriptor, text.encode())
-    finally:
-        os.close(descriptor)
-
-
 @contextmanager
 def bounded(packets: int = 0, ns: int = 0, cpus: str = "1") -> Iterator[None]:
     """`cpus` (a list) are agent CPUs and have these bounds meanwhile."""
-    _write(SYSCTLS / _NAMED, f"{cpus}\n")
+    set_sysctl(_NAMED, cpus)
     try:
-        set_bound(PACKETS, packets)
-        set_bound(NS, ns)
+        set_sysctl(PACKETS, packets)
+        set_sysctl(NS, ns)
         yield
     finally:
         if SYSCTLS.exists():
-            set_bound(PACKETS, 0)
-            set_bound(NS, 0)
-            _write(SYSCTLS / _NAMED, "\n")
+            set_sysctl(PACKETS, 0)
+            set_sysctl(NS, 0)
+            set_sysctl(_NAMED, "")

@@ -16,21 +16,32 @@ from floods import (
     drops,
     endless_flood,
     flood,
-    softnet,
     squeezes,
     steered,
     transfer,
 )
 from guardrail import bounded
 from guest import guest_pairs
-from loading import KernelModule
+from loading import module_of
 from net_rx import Action, largest, recorded
+from tables import print_head, print_row
 
-from vm.lab.cache import Cache, cache_root
-from vm.lab.module import built_module
+from vm.scene.softnet import softnet
 
 PACKETS = 6000
 STEERED_TO = 2
+HEADS = (
+    "traffic",
+    "bound",
+    "net_rx_actions with packets",
+    "largest",
+    "median",
+    "largest of several NAPIs",
+    "squeezes",
+    "squeezes elsewhere",
+    "weights elsewhere",
+    "backlog drops",
+)
 
 
 def row(name: str, bound: str, watched: int, traffic: Callable[[], object]) -> list[Action]:
@@ -42,7 +53,7 @@ def row(name: str, bound: str, watched: int, traffic: Callable[[], object]) -> l
     squeezed = squeezes(before, after)
     actions = [action for action in recording.on(watched) if action.packets]
     weights = sorted({poll.weight for action in recording.off(watched) for poll in action.polls})
-    cells = [
+    print_row(
         name,
         bound,
         len(actions),
@@ -53,8 +64,7 @@ def row(name: str, bound: str, watched: int, traffic: Callable[[], object]) -> l
         sum(squeezed.values()),
         ", ".join(map(str, weights)) or "-",
         drops(before, after),
-    ]
-    print("|", *(f"{cell} |" for cell in cells), flush=True)
+    )
     return actions
 
 
@@ -95,19 +105,14 @@ def _whole(mebibytes: int) -> None:
 def main() -> None:
     facts = guest_pairs()
     print(f"\n### {facts['kernel']} (TCG, {facts['accelerator']})\n")
-    heads = ["traffic", "bound", "net_rx_actions with packets", "largest", "median"]
-    heads += ["largest of several NAPIs", "squeezes", "squeezes elsewhere", "weights elsewhere"]
-    heads += ["backlog drops"]
-    module = KernelModule(built_module(Cache(cache_root()), facts["kernel"]))
+    module = module_of(facts["kernel"])
     with ExitStack() as stack:
         module.load()
         stack.callback(module.unload)
         stack.enter_context(busy_nics())
-        print("|", *(f"{head} |" for head in heads))
-        print("|", "--- |" * len(heads))
+        print_head(*HEADS)
         floods()
-        print("|", *(f"{head} |" for head in heads))
-        print("|", "--- |" * len(heads))
+        print_head(*HEADS)
         transfers()
 
 

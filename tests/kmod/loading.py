@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm.lab.module import NAME
+from vm.lab.cache import Cache, cache_root
+from vm.lab.module import NAME, built_module
 
 _STATE = Path("/sys/module") / NAME
 
@@ -59,6 +60,11 @@ class KernelModule:
         finally:
             if not self.loaded:
                 self.load()
+
+
+def module_of(kernel: str) -> KernelModule:
+    """As `vm/build-module` made it for the guest's `kernel`. Raises LabError without it."""
+    return KernelModule(built_module(Cache(cache_root()), kernel))
 
 
 def _run(*words: str) -> None:

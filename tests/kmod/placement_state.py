@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from client import DEBUGFS, debug_lines, set_sysctl
+
 from vm.scene import interfaces
 
 IRQS = Path("/proc/irq")
-STATE = Path("/sys/kernel/debug/agent_latency/placement")
-SYSCTLS = Path("/proc/sys/kernel/agent_latency")
 # A guest that stands still for that long is broken, whatever its windows are.
 _PATIENCE_SECONDS = 90.0
 
@@ -21,8 +21,7 @@ Line = dict[str, str]
 
 def lines() -> list[Line]:
     """The file's lines as words; `action`, the last of its line, keeps its first word."""
-    found = STATE.read_text().splitlines()
-    return [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in found]
+    return debug_lines("placement")
 
 
 def head() -> dict[str, int | str]:
@@ -44,10 +43,6 @@ def total(name: str) -> int:
 
 def vector(irq: int) -> Line:
     return next(line for line in lines() if line.get("irq") == str(irq))
-
-
-def set_sysctl(name: str, value: object) -> None:
-    (SYSCTLS / name).write_text(f"{value}\n")
 
 
 def masks() -> dict[int, str]:
@@ -84,7 +79,8 @@ def windows_until(check: Callable[[], bool], most: int) -> int:
     while not check():
         passed = windows() - begun
         if passed > most or time.monotonic() > deadline:
-            raise AssertionError(f"not so after {passed} windows:\n{STATE.read_text()}")
+            state = (DEBUGFS / "placement").read_text()
+            raise AssertionError(f"not so after {passed} windows:\n{state}")
         time.sleep(0.02)
     return windows() - begun
 

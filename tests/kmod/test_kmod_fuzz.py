@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from actors import attached, eventually
-from guardrail import SYSCTLS
+from client import SYSCTLS
 from loading import KernelModule
 from tracepoints import probed_tracepoints
 

@@ -9,29 +9,28 @@ import statistics
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from client import GUARDRAIL, NAPI, opened
+from actors import eventually
+from client import GUARDRAIL, NAPI, SYSCTLS, opened, set_sysctl
 from floods import (
     BUSY_CPU,
     busy_nics,
     drops,
     endless_flood,
     flood,
-    settled,
-    softnet,
     squeezes,
     steered,
     transfer,
 )
-from guardrail import NS, PACKETS, SYSCTLS, bound, bounded, report, set_bound
+from guardrail import NS, PACKETS, bound, bounded, report
 from loading import KernelModule
 from net_rx import Action, Recording, largest, recorded
 
 from vm.lab.machine import FLOOD_NIC
 from vm.scene import interfaces
+from vm.scene.softnet import softnet
 
 pytestmark = [pytest.mark.guest, pytest.mark.kmod]
 
@@ -90,14 +89,14 @@ def test_a_bad_bound_is_refused(
     assert module.loaded
     try:
         for value in good:
-            set_bound(name, value)
+            set_sysctl(name, value)
             assert bound(name) == value
             for wrong in bad:
                 with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
-                    set_bound(name, wrong)
+                    set_sysctl(name, wrong)
                 assert bound(name) == value
     finally:
-        set_bound(name, 0)
+        set_sysctl(name, 0)
 
 
 def test_a_flood_is_bounded_on_the_agent_cpu(hooked: None) -> None:
@@ -187,7 +186,7 @@ def test_several_napis_share_one_bound(hooked: None) -> None:
 def test_a_bound_changes_under_traffic(hooked: None) -> None:
     with bounded(), endless_flood():
         for budget in (8, 48, 1, 0, 30):
-            set_bound(PACKETS, budget)
+            set_sysctl(PACKETS, budget)
             time.sleep(0.3)  # a net_rx_action() keeps the bound it began with
             with recorded() as recording:
                 time.sleep(0.7)
@@ -233,7 +232,7 @@ def test_an_attached_thread_makes_an_agent_cpu(hooked: None) -> None:
             with recorded() as held:
                 flood(FLOOD_PACKETS)
             client.detach()
-            set_bound(PACKETS, BUDGET + 1)
+            set_sysctl(PACKETS, BUDGET + 1)
             with recorded() as free:
                 flood(FLOOD_PACKETS)
     finally:
@@ -242,19 +241,12 @@ def test_an_attached_thread_makes_an_agent_cpu(hooked: None) -> None:
     assert weights(free.on(BUSY_CPU)) == {OWN_WEIGHT}
 
 
-@contextmanager
-def threaded(address: str) -> Iterator[None]:
-    """The NIC's NAPIs have threads meanwhile."""
-    switch = Path(f"/sys/class/net/{interfaces.interface(address)}/threaded")
-    switch.write_text("1")
-    try:
-        yield
-    finally:
-        switch.write_text("0")
-
-
 def test_threads_are_counted_not_bounded(hooked: None) -> None:
-    with threaded(FLOOD_NIC), bounded(packets=BUDGET, cpus="0-3"), recorded() as recording:
+    with (
+        interfaces.threaded(FLOOD_NIC),
+        bounded(packets=BUDGET, cpus="0-3"),
+        recorded() as recording,
+    ):
         flood(FLOOD_PACKETS)
         counted = report().of("threaded")
     assert sum(counts["packets"] for counts in counted.values()) >= FLOOD_PACKETS
@@ -283,7 +275,7 @@ def test_it_goes_under_traffic(module: KernelModule, nics: None) -> None:
     with endless_flood():
         for _ in range(3):
             with bounded(packets=3, ns=200_000):
-                assert settled(lambda: BUSY_CPU in report().of("agent"))
+                eventually(lambda: BUSY_CPU in report().of("agent"))
                 with module.away():
                     assert not SYSCTLS.exists()
                     with recorded() as recording:

@@ -11,18 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from client import opened
+from client import SYSCTLS, opened, set_sysctl
 from loading import KernelModule
 from placement_state import (
     IRQS,
-    SYSCTLS,
     effective,
     head,
     landed,
     lines,
     masks,
     placing,
-    set_sysctl,
     total,
     vector,
     virtio_put_right,
@@ -382,12 +380,8 @@ def wait_for_idle() -> None:
 )
 def test_values_out_of_range_are_refused(module: KernelModule, name: str, value: object) -> None:
     before = (SYSCTLS / name).read_text()
-    descriptor = os.open(SYSCTLS / name, os.O_WRONLY)
-    try:
-        with pytest.raises(OSError) as refused:
-            os.write(descriptor, f"{value}\n".encode())
-    finally:
-        os.close(descriptor)
+    with pytest.raises(OSError) as refused:
+        set_sysctl(name, value)
     assert refused.value.errno == errno.EINVAL
     assert (SYSCTLS / name).read_text() == before
     assert IRQS.exists()

@@ -9,12 +9,12 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from actors import eventually
 from loading import KernelModule
 
 from agenttune import __main__
@@ -305,16 +305,8 @@ def test_a_forked_child_does_not_hold_the_device(module: KernelModule) -> None:
         assert parent.stdout.read() == "1\n"
         parent.wait(60)
         # The parent is gone, the child runs on.
-        assert settled(lambda: module.users == 0)
+        eventually(lambda: module.users == 0, 20)
         parent.communicate("")
-
-
-def settled(condition: Callable[[], bool]) -> bool:
-    """Whether it holds within some seconds."""
-    deadline = time.monotonic() + 20
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return condition()
 
 
 PAGE_PROGRAM = r"""

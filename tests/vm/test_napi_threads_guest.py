@@ -28,11 +28,8 @@ PROFILE = Profile("test", "", agent_cpus=CpuMask.of([1]), placement=Placement.AW
 
 @pytest.fixture
 def threaded() -> Iterator[str]:
-    name = interfaces.interface(TOOL_NIC)
-    switch = Path(f"/sys/class/net/{name}/threaded")
-    switch.write_text("1")
-    yield name
-    switch.write_text("0")
+    with interfaces.threaded(TOOL_NIC):
+        yield interfaces.interface(TOOL_NIC)
 
 
 def test_napi_threads_follow_the_plan(threaded: str, tmp_path: Path) -> None:

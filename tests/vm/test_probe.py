@@ -3,10 +3,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from measure_loads import read_disk
@@ -54,16 +51,6 @@ def receiving_irq() -> int:
     return next(irq for irq, action in vectors.items() if action.endswith("input.0"))
 
 
-@contextlib.contextmanager
-def threaded_napi() -> Iterator[None]:
-    switch = Path(f"/sys/class/net/{interfaces.interface(AGENT_NIC)}/threaded")
-    switch.write_text("1")
-    try:
-        yield
-    finally:
-        switch.write_text("0")
-
-
 def test_an_answer_is_tied_to_the_interrupt_that_brought_it() -> None:
     with playing(QUIET) as scene, probing(ProbeName.IRQ_TO_RUN, AGENTS) as probed:
         calls = scene.block(2.0)
@@ -83,7 +70,7 @@ def test_an_answer_is_tied_to_the_interrupt_that_brought_it() -> None:
 def test_a_chain_goes_through_a_napi_thread() -> None:
     with (
         playing(QUIET) as scene,
-        threaded_napi(),
+        interfaces.threaded(AGENT_NIC),
         probing(ProbeName.IRQ_TO_RUN, AGENTS) as probed,
     ):
         calls = scene.block(2.0)
@@ -106,7 +93,11 @@ def test_a_nics_polls_are_timed_in_its_softirq_only() -> None:
 
 def test_a_napi_threads_polls_are_only_counted() -> None:
     nic = interfaces.interface(AGENT_NIC)
-    with playing(QUIET) as scene, threaded_napi(), probing(ProbeName.SOFTIRQ) as probed:
+    with (
+        playing(QUIET) as scene,
+        interfaces.threaded(AGENT_NIC),
+        probing(ProbeName.SOFTIRQ) as probed,
+    ):
         scene.block(1.0)
         probed.stop()
     assert probed.count("NAPI polls outside") > 50

@@ -116,7 +116,8 @@ def explain_one_step(scene: Scene) -> None:
         f" {HOG_EVERY_SECONDS:g} s another\nprocess ('hog', SCHED_FIFO) takes CPU {AGENT_CPU}"
         f" for {HOG_SECONDS * 1e3:.0f} ms while agenttune records."
     )
-    hog = start("hog", "--cpu", AGENT_CPU, "--every", HOG_EVERY_SECONDS, "--seconds", HOG_SECONDS)
+    hog_options = ("--cpu", AGENT_CPU, "--every", HOG_EVERY_SECONDS, "--seconds", HOG_SECONDS)
+    hog = start("vm.scene.hog", *hog_options)
     try:
         window = ("--agent", "comm:agent", "--seconds", str(STEPS_SECONDS))
         agenttune("steps", *window, "--save", RECORD)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,17 +12,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm.lab.cache import find_cache
 from vm.lab.errors import LabError
 from vm.lab.machine import AGENT_NIC, FLOOD_NIC, NVME_DISK, SOURCE_NIC, TOOL_NIC
-from vm.lab.module import built_module
 from vm.scene import interfaces
-from vm.scene.processes import READY, SceneError, stop
+from vm.scene.build import install_build
+from vm.scene.processes import SceneError, start, stop
 from vm.scene.scene import TOOL_ADDRESS, TOOL_NAMESPACE, Cast, flooding, networked
 
 TREE = Path(__file__).resolve().parents[2]
 PROFILE = "vm/scene/evaluation.yaml"
 PORT = 7801
+TOOL_CPU = 2
 LONGEST_SECONDS = 5000.0
 
 
@@ -56,7 +55,7 @@ def main() -> int:
         with ExitStack() as stack:
             stack.enter_context(networked())
             stack.enter_context(interfaces.placed([AGENT_NIC, FLOOD_NIC], cast.interrupts_cpu))
-            stack.enter_context(interfaces.placed([TOOL_NIC], 2))
+            stack.enter_context(interfaces.placed([TOOL_NIC], TOOL_CPU))
             stack.enter_context(interfaces.placed([SOURCE_NIC], cast.source_cpu))
             stack.enter_context(tool_server())
             warm_up()
@@ -106,36 +105,20 @@ def disk() -> str:
 
 
 def install_module() -> None:
-    """Where 'evaluate' looks for it; the guest forgets it."""
-    kernel = "6.12" if os.uname().release.startswith("6.12") else "6.1"
+    """It is one arm of several: the others are compared without it."""
     try:
-        built = built_module(find_cache(kernel), kernel)
+        install_build("6.12")
     except LabError as error:
         print(f"no kernel module, so no arm 'guardrail': {error}", flush=True)
-        return
-    folder = Path(f"/lib/modules/{os.uname().release}/extra")
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(built, folder)
 
 
 @contextmanager
 def tool_server() -> Iterator[None]:
     """The evaluation's tool, behind the tool server's NIC."""
-    process = subprocess.Popen(
-        [
-            *("ip", "netns", "exec", TOOL_NAMESPACE, "taskset", "--cpu-list", "2"),
-            *(sys.executable, "-m", "agenttune.evaluate.toolserver"),
-            *("--listen", f"{TOOL_ADDRESS}:{PORT}"),
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        cwd=TREE,
-        text=True,
-    )
+    listen = ("--listen", f"{TOOL_ADDRESS}:{PORT}")
+    process = start("agenttune.evaluate.toolserver", *listen, namespace=TOOL_NAMESPACE)
     try:
-        assert process.stdout is not None
-        if not process.stdout.readline().startswith(READY):
-            raise SceneError(f"the tool server did not start (exit {process.wait()})")
+        os.sched_setaffinity(process.pid, {TOOL_CPU})
         yield
     finally:
         stop(process)

@@ -42,7 +42,7 @@ def vectors(address: str) -> dict[int, str]:
     """Interrupt number → action name of every vector of the PCI device that a driver uses."""
     numbers = sorted(int(path.name) for path in (_PCI / address / "msi_irqs").iterdir())
     named = {number: action(number) for number in numbers}
-    return {number: action for number, action in named.items() if action}
+    return {number: name for number, name in named.items() if name}
 
 
 def action(irq: int) -> str:
@@ -118,3 +118,14 @@ def addressed(address: str, network_address: str) -> Iterator[None]:
     finally:
         run_ip("address", "flush", "dev", device)
         run_ip("link", "set", device, "down")
+
+
+@contextmanager
+def threaded(address: str) -> Iterator[None]:
+    """The NIC's NAPIs have threads of their own meanwhile."""
+    switch = Path(f"/sys/class/net/{interface(address)}/threaded")
+    switch.write_text("1")
+    try:
+        yield
+    finally:
+        switch.write_text("0")

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -13,15 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm.lab.cache import Cache, cache_root
 from vm.lab.errors import LabError
 from vm.lab.machine import AGENT_NIC
-from vm.lab.module import NAME, built_module
+from vm.lab.module import NAME
 from vm.scene import interfaces
 from vm.scene.audit import snapshot
+from vm.scene.build import install_build
 from vm.scene.demo import AGENT_CPU, DemoError, agenttune, audit, say
 from vm.scene.processes import SceneError
 from vm.scene.scene import Cast, Scene, playing
+from vm.scene.softnet import softnet
 
 PROFILE = "profiles/agent-latency-module.yaml"
 WATCH = """\
@@ -29,7 +28,6 @@ description: Count what net_rx_action does on the agent's CPU, bounding nothing 
 include: agent-latency-module
 module: {napi-budget: 65535, softirq-budget-us: 0}
 """
-BUILDS = Path("/var/lib/agenttune/module")
 DEBUGFS = Path("/sys/kernel/debug") / NAME
 TRACING = Path("/sys/kernel/tracing")
 # What must not be there after the unload.
@@ -66,22 +64,13 @@ def main() -> int:
         agent_cpu=AGENT_CPU, interrupts_cpu=AGENT_CPU, seconds=600.0, pause_us=FLOOD_PAUSE_US
     )
     try:
-        install_build()
+        install_build("6.12")
         with playing(cast) as scene:
             play(scene)
     except (DemoError, SceneError, LabError) as error:
         print(f"\ndemo: FAILED: {error}")
         return 1
     return 0
-
-
-def install_build() -> None:
-    """The build that the demo's script made outside of the guest, where agenttune looks for one."""
-    release = os.uname().release
-    place = BUILDS / release / f"{NAME}.ko"
-    place.parent.mkdir(parents=True)
-    shutil.copyfile(built_module(Cache(cache_root()), "6.12"), place)
-    place.chmod(0o644)
 
 
 def play(scene: Scene) -> None:
@@ -156,14 +145,14 @@ def guardrail() -> None:
 
 def rounds() -> Rounds:
     """A while of the flood on the agent's CPU; the module counts from when the bound was set."""
-    begin, first, squeezes = time.monotonic(), tally(), squeezed()
+    begin, first, squeezed = time.monotonic(), tally(), softnet()[AGENT_CPU].squeezed
     time.sleep(FLOOD_SECONDS)
     last = tally()
     return Rounds(
         actions=int(last.get("actions", 0)) - int(first.get("actions", 0)),
         packets=int(last.get("packets", 0)) - int(first.get("packets", 0)),
         largest=int(last.get("largest", 0)),
-        squeezes=squeezed() - squeezes,
+        squeezes=softnet()[AGENT_CPU].squeezed - squeezed,
         seconds=time.monotonic() - begin,
     )
 
@@ -177,15 +166,6 @@ def tally() -> Mapping[str, str]:
         line for line in lines if line.get("cpu") == str(AGENT_CPU) and line.get("kind") == "agent"
     )
     return next(mine, {})
-
-
-def squeezed() -> int:
-    """time_squeeze of the agent's CPU: the third column, and the 13th is the CPU."""
-    for line in Path("/proc/net/softnet_stat").read_text().splitlines():
-        columns = [int(column, 16) for column in line.split()]
-        if columns[12] == AGENT_CPU:
-            return columns[2]
-    raise DemoError(f"softnet_stat has no CPU {AGENT_CPU}")
 
 
 def audit_module() -> None:

@@ -39,19 +39,19 @@ def say_ready() -> None:
 
 
 def start(module: str, *arguments: object, namespace: str | None = None) -> subprocess.Popen[str]:
-    """Starts vm.scene.`module`, in a network namespace if given, and waits until it is ready."""
+    """Starts a module, in a network namespace if given, and waits until it says so itself."""
     inside = ["ip", "netns", "exec", namespace] if namespace else []
     process = subprocess.Popen(
-        [*inside, sys.executable, "-m", f"vm.scene.{module}", *map(str, arguments)],
+        [*inside, sys.executable, "-m", module, *map(str, arguments)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         cwd=TREE,
         text=True,
     )
     assert process.stdout is not None
-    if process.stdout.readline().strip() != READY:
+    if not process.stdout.readline().startswith(READY):
         process.kill()
-        raise SceneError(f"the scene's {module} did not start (exit {process.wait()})")
+        raise SceneError(f"{module} did not start (exit {process.wait()})")
     return process
 
 
