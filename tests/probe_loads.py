@@ -102,14 +102,15 @@ say("done"); listen()
 """
 )
 
-# Reads `count` pages of a file or disk, all cold, through a mapping; says its major and all faults.
+# Reads `count` pages of a file or disk, all cold, through a mapping; says its major faults, all
+# its faults, and how often it slept.
 COLD_READER = (
     AGENT
     + """
 import mmap, resource
 def faults():
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_majflt, usage.ru_majflt + usage.ru_minflt
+    return usage.ru_majflt, usage.ru_majflt + usage.ru_minflt, usage.ru_nvcsw
 fd = os.open("{place}", os.O_RDONLY)
 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 pages = mmap.mmap(fd, count << 16, prot=mmap.PROT_READ)
@@ -119,7 +120,7 @@ before = faults()
 for index in range(count):
     pages[index << 16]
 after = faults()
-say(f"{after[0] - before[0]} {after[1] - before[1]}"); listen()
+say(" ".join(str(now - then) for now, then in zip(after, before))); listen()
 """
 )
 
