@@ -95,7 +95,7 @@ def playing(cast: Cast | None = None) -> Iterator[Scene]:
         server = start_tool(cast)
         stack.callback(stop, server)
         agent = start(
-            "agent",
+            "vm.scene.agent",
             *(TOOL_ADDRESS, log_path, "--seconds", cast.seconds, *_on(cast.agent_cpu)),
         )
         stack.callback(stop, agent)
@@ -106,7 +106,7 @@ def playing(cast: Cast | None = None) -> Iterator[Scene]:
 def start_tool(cast: Cast) -> subprocess.Popen[str]:
     """The tool server in its namespace."""
     return start(
-        "toolserver",
+        "vm.scene.toolserver",
         *(TOOL_ADDRESS, "--seconds", cast.seconds, *_on(cast.tool_cpu)),
         namespace=TOOL_NAMESPACE,
     )
@@ -120,7 +120,9 @@ def flooding(cast: Cast) -> Iterator[subprocess.Popen[str]]:
     bounds = ("--seconds", cast.seconds, "--packets", cast.packets, "--pause-us", cast.pause_us)
     with open_sink(FLOOD_ADDRESS):
         source = start(
-            *("flood", *target, *bounds, "--cpu", cast.source_cpu), namespace=SOURCE_NAMESPACE
+            "vm.scene.flood",
+            *(*target, *bounds, "--cpu", cast.source_cpu),
+            namespace=SOURCE_NAMESPACE,
         )
         try:
             yield source
