@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import os
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import pytest
 from change_host import FakeKernel, fast_directory, make_host, make_plan, plan_of
+from compiled import Compiled
 from guest import HOW_TO_RUN, in_guest
 
 from agenttune.errors import HostError
@@ -95,18 +95,11 @@ def plan(kernel: FakeKernel) -> Plan:
 
 @pytest.fixture(scope="session")
 def compiled_once() -> Iterator[None]:
-    """Compiling with bcc takes half a minute in an emulated guest."""
-    compile_programs = bcc_compiler.compile_programs
-    known: dict[Any, dict[str, bytes]] = {}
-
-    def once(source: Path, names: Sequence[str], macros: Mapping[str, str]) -> dict[str, bytes]:
-        key = (source, tuple(names), tuple(macros.items()))
-        if key not in known:
-            known[key] = compile_programs(source, names, macros)
-        return known[key]
-
+    """Compiles each BPF source with bcc once in this session; in guests, once for several runs."""
+    out = os.environ.get("AGENTTUNE_OUT") if in_guest() else None
+    compiled = Compiled(Path(out) if out else None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bcc_compiler, "compile_programs", once)
+        patch.setattr(bcc_compiler, "compile_programs", compiled.programs)
         yield
 
 

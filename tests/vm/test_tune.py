@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +17,39 @@ import pytest
 from vm.lab.machine import AGENT_NIC, FLOOD_NIC
 from vm.scene import interfaces
 from vm.scene.audit import differences, snapshot
-from vm.scene.scene import Cast, Scene, playing
+from vm.scene.scene import Cast, Scene, flooding, playing
 
 pytestmark = pytest.mark.guest
 
 TREE = Path(__file__).parent.parent.parent
 AGENT_CPU = 1
 AGENTTUNE = (sys.executable, "-m", "agenttune")
+# Beside a flood every command takes a minute, so only the test that counts interrupts has one.
+QUIET = Cast(agent_cpu=AGENT_CPU, interrupts_cpu=AGENT_CPU, flooded=False, seconds=900.0)
+# The pause makes NIC B raise about 1000 interrupts a second, so that there is much to count.
+FLOODED = replace(QUIET, flooded=True, pause_us=300)
 
 
 @pytest.fixture(scope="module")
 def scene() -> Iterator[Scene]:
-    # The pause makes NIC B raise about 1000 interrupts a second, so that there is much to count.
-    cast = Cast(agent_cpu=AGENT_CPU, interrupts_cpu=AGENT_CPU, pause_us=300, seconds=900.0)
-    with playing(cast) as played:
+    with playing(QUIET) as played:
         yield played
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Iterator[Path]:
+def state(tmp_path: Path, scene: Scene) -> Iterator[Path]:
     """A journal for one test; what a failed test left applied does not reach the next."""
-    yield tmp_path / "state"
-    subprocess.run([*AGENTTUNE, "revert", "--state-dir", tmp_path / "state"], cwd=TREE, check=False)
+    before = snapshot(scene.agent.pid)
+    state = tmp_path / "state"
+    yield state
+    if differences(before, snapshot(scene.agent.pid)):
+        subprocess.run([*AGENTTUNE, "revert", "--state-dir", state], cwd=TREE, check=False)
+
+
+@pytest.fixture
+def flood() -> Iterator[None]:
+    with flooding(FLOODED):
+        yield
 
 
 def agenttune(*words: str | Path, code: int = 0) -> str:
@@ -69,7 +81,9 @@ def rates(seconds: float) -> dict[str, int]:
 
 
 @pytest.mark.iommu
-def test_tune_moves_the_work_and_revert_restores_every_file(scene: Scene, state: Path) -> None:
+def test_tune_moves_the_work_and_revert_restores_every_file(
+    scene: Scene, flood: None, state: Path
+) -> None:
     before = snapshot(scene.agent.pid)
     busy = [name for name, count in rates(2.0).items() if count > 20]
     assert len(busy) >= 2, "the scene raises too few interrupts to judge by"
