@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -50,6 +51,16 @@ def state(tmp_path: Path, scene: Scene) -> Iterator[Path]:
 def flood() -> Iterator[None]:
     with flooding(FLOODED):
         yield
+
+
+@pytest.fixture
+def pausing(scene: Scene) -> Iterator[None]:
+    """The agent stands still, for tests of what is written, not of what it does."""
+    scene.agent.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        scene.agent.send_signal(signal.SIGCONT)
 
 
 def agenttune(*words: str | Path, code: int = 0) -> str:
@@ -104,7 +115,7 @@ def test_tune_moves_the_work_and_revert_restores_every_file(
     assert all(back[name] > 20 for name in busy), back
 
 
-def test_planning_again_after_apply_finds_nothing(scene: Scene, state: Path) -> None:
+def test_planning_again_after_apply_finds_nothing(scene: Scene, pausing: None, state: Path) -> None:
     before = snapshot(scene.agent.pid)
     agenttune("apply", "agent-latency-strict", "--state-dir", state)
     time.sleep(1.0)
@@ -114,7 +125,9 @@ def test_planning_again_after_apply_finds_nothing(scene: Scene, state: Path) -> 
     assert not differences(before, snapshot(scene.agent.pid))
 
 
-def test_a_foreign_write_is_drift_and_is_left_alone(scene: Scene, state: Path) -> None:
+def test_a_foreign_write_is_drift_and_is_left_alone(
+    scene: Scene, pausing: None, state: Path
+) -> None:
     (irq,) = (i for i, name in interfaces.vectors(FLOOD_NIC).items() if "input" in name)
     path = Path(f"/proc/irq/{irq}/smp_affinity_list")
     original = path.read_text()
@@ -128,7 +141,9 @@ def test_a_foreign_write_is_drift_and_is_left_alone(scene: Scene, state: Path) -
         path.write_text(original)
 
 
-def test_an_unconfirmed_change_goes_back_by_itself(scene: Scene, state: Path) -> None:
+def test_an_unconfirmed_change_goes_back_by_itself(
+    scene: Scene, pausing: None, state: Path
+) -> None:
     before = snapshot(scene.agent.pid)
     agenttune("apply", "agent-latency", "--confirm-within", "30", "--state-dir", state)
     assert differences(before, snapshot(scene.agent.pid))
