@@ -217,17 +217,24 @@ AT_INLINE __u64 at_softirq_raised(const struct at_cpu *cpu, __u32 vector)
 	return cpu->raised[at_bounded(vector, AT_SOFTIRQ_SLOTS)].raise_ns;
 }
 
-/* A raise of a pending vector adds no latency, but another cause: the chain is shared by both. */
+/*
+ * An interrupt that raises a vector has put its work where the handler's next run finds it, say on the
+ * CPU's list of NAPIs. That run may answer an earlier raise, of this round even where the new raise is
+ * for the next: whichever entries are still to come, their chains may be this interrupt's.
+ */
 AT_INLINE void at_softirq_share(struct at_cpu *cpu, __u32 vector)
 {
-	struct at_cause *raised = &cpu->raised_next[at_bounded(vector, AT_SOFTIRQ_SLOTS)];
+	struct at_cause *raised = &cpu->raised[at_bounded(vector, AT_SOFTIRQ_SLOTS)];
+	struct at_cause *next = &cpu->raised_next[at_bounded(vector, AT_SOFTIRQ_SLOTS)];
+	__u32 id;
 
-	/* What is pending is the next round's raise, if there was one. */
-	if (!raised->raise_ns)
-		raised = &cpu->raised[at_bounded(vector, AT_SOFTIRQ_SLOTS)];
-	if (!cpu->depth || !raised->raise_ns)
+	if (!cpu->depth)
 		return;
-	at_share(raised, cpu->hardirqs[at_bounded(cpu->depth - 1, AT_HARDIRQ_FRAMES)].id);
+	id = cpu->hardirqs[at_bounded(cpu->depth - 1, AT_HARDIRQ_FRAMES)].id;
+	if (raised->raise_ns)
+		at_share(raised, id);
+	if (next->raise_ns)
+		at_share(next, id);
 }
 
 /*
@@ -262,10 +269,9 @@ AT_INLINE void at_softirq_raise(struct at_cpu *cpu, __u32 vector, int pending, _
 	if (vector >= AT_SOFTIRQS)
 		return;
 	vector = at_bounded(vector, AT_SOFTIRQ_SLOTS);
-	if (pending) {
-		at_softirq_share(cpu, vector);
+	at_softirq_share(cpu, vector);
+	if (pending)
 		return;
-	}
 	if (cpu->raised_next[vector].raise_ns) {
 		cpu->raised[vector] = cpu->raised_next[vector];
 		cpu->unpaired++;

@@ -56,6 +56,11 @@ class Cause(NamedTuple):
         kept = self.legs[kinds.index(leg) + 1 :] if leg in kinds else self.legs
         return self._replace(legs=(*kept, (now, leg)))
 
+    def shared(self, irq: int) -> Cause:
+        """What it began is also that interrupt's work."""
+        alone = self.flags & BY_IRQ and self.irq == irq
+        return self if alone else self._replace(flags=self.flags | SHARED)
+
     def split(self, start: int, end: int, totals: list[int]) -> None:
         """Charge [start, end) to the leg that each nanosecond was in."""
         here, leg = start, EXTERNAL
@@ -100,8 +105,8 @@ class Softirq:
 
     def join(self, irq: int) -> None:
         """An interrupt ended in the middle of it: net_rx_action() may work for that one too."""
-        if self.vector == NET_RX and not (self.cause.flags & BY_IRQ and self.cause.irq == irq):
-            self.cause = self.cause._replace(flags=self.cause.flags | SHARED)
+        if self.vector == NET_RX:
+            self.cause = self.cause.shared(irq)
 
 
 @dataclass(slots=True)

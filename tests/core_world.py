@@ -17,7 +17,6 @@ from core_model import (
     KTHREADS,
     PENDING,
     RUN,
-    SHARED,
     SOFTIRQ,
     SYSCALL,
     THREAD,
@@ -129,10 +128,11 @@ class World:
         vector = self.random.randrange(10)
         was = cpu.pending.get(vector)
         self.emit(RAISE, cpu, number=vector, one=was is not None)
+        for raised in (cpu.round, cpu.pending, *(cpu.parked or ())[2:]):
+            if cpu.hard and (cause := raised.get(vector)):
+                raised[vector] = cause.shared(cpu.hard[-1].irq)
         if was is None:
             cpu.pending[vector] = cause_now(cpu).then(self.now, PENDING)
-        elif cpu.hard and not (was.flags & BY_IRQ and was.irq == cpu.hard[-1].irq):
-            cpu.pending[vector] = was._replace(flags=was.flags | SHARED)
 
     def start_round(self, cpu: Cpu) -> None:
         """The kernel's snapshot of what is pending; ksoftirqd or the end of a hardirq runs it."""
