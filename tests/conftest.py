@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from change_host import FakeKernel, fast_directory, make_host, make_plan, plan_of
 from compiled import Compiled
+from engines import ENGINES
 from guest import HOW_TO_RUN, in_guest
 
 from agenttune.errors import HostError
@@ -112,7 +113,7 @@ def bcc_here(compiled_once: None) -> None:
         pytest.skip(error.message)
 
 
-@pytest.fixture(params=("libbpf", "bcc"))
+@pytest.fixture(params=ENGINES)
 def engine_name(request: pytest.FixtureRequest) -> str:
     """Each engine in turn."""
     name = str(request.param)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import step_actor as actor
+from engines import ENGINES
 from step_actor import BUDGET_US, DEADLINE_NS, DELAY_S, SLEEP_S, SPIN_S
 
 from agenttune.measure.steps_session import StepsSession
@@ -73,7 +74,7 @@ def play(engine: str) -> Played:
     return Played(trace, {int(key): value for key, value in said["times"].items()}, said["told"])
 
 
-@pytest.fixture(scope="module", params=("libbpf", "bcc"))
+@pytest.fixture(scope="module", params=ENGINES)
 def played(request: pytest.FixtureRequest) -> Played:
     """The actor is watched once for each engine; again while others flood the ring with marks."""
     if request.param == "bcc":
