@@ -178,6 +178,14 @@ def test_in_use_is_left_and_said_and_tried_again(
     assert do_revert(machine, state).restorations == ()
 
 
+def test_settings_are_restored_before_the_unload(machine: ModuleKernel, state: Path) -> None:
+    do_apply(machine, module_plan(), state)
+    undone = do_revert(machine, state)
+    assert [each.outcome for each in undone.restorations] == [Outcome.RESTORED] * 4
+    assert undone.restorations[-1].entry.knob.kind is KnobKind.MODULE
+    assert not (machine.root / SYSFS[1:]).exists()
+
+
 def test_gone_already_is_fine(machine: ModuleKernel, state: Path) -> None:
     do_apply(machine, module_plan(), state)
     machine.unload_module(MODULE)

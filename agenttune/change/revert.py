@@ -143,10 +143,12 @@ def restore(kernel: Kernel, made: Transaction, blocked: set[Knob]) -> Reverted:
     else:
         done = []
         for entry in reversed(made.open_entries):
-            done.append(_restore(kernel, made.txn, entry, blocked))
+            found = _restore(kernel, made.txn, entry, blocked)
+            # What provides it may be the next to go: later there is nothing to read.
+            done.append(_audit(kernel, found) if _is_provided(entry) else found)
             _block(done[-1], blocked)
         heirs = task.restore_heirs(kernel, _pins(made.entries))
-        done = [_audit(kernel, each) for each in done]
+        done = [each if _is_provided(each.entry) else _audit(kernel, each) for each in done]
         blocked |= {each.entry.knob for each in done if each.outcome is Outcome.FAILED}
     return Reverted(tuple(done), heirs)
 
@@ -168,6 +170,10 @@ def _blocked(txn: int, entry: Entry, blocked: Container[Knob]) -> Restoration | 
         return None
     detail = "a newer change of it, or a value that needs it, is still in place"
     return Restoration(txn, entry, Outcome.BLOCKED, detail=detail)
+
+
+def _is_provided(entry: Entry) -> bool:
+    return OPS[entry.knob.kind].provider is not None
 
 
 def _block(found: Restoration, blocked: set[Knob]) -> None:
