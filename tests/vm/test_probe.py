@@ -7,7 +7,7 @@ import os
 
 import pytest
 from measure_loads import read_disk
-from probe_loads import null_disk, probing
+from probe_loads import Probed, null_disk, probing
 
 from agenttune.host.selector import Selector
 from agenttune.measure.probe_layout import ProbeName
@@ -51,19 +51,23 @@ def receiving_irq() -> int:
     return next(irq for irq, action in vectors.items() if action.endswith("input.0"))
 
 
+def tied(probed: Probed, irq: int) -> int:
+    """The agent's runs that this interrupt, or perhaps this one, led to."""
+    name = f"agent by irq {irq}"
+    times = probed.times("irq-to-run-exact").items()
+    return sum(each.count for key, each in times if key == name or key.startswith(f"{name} (or "))
+
+
 def test_an_answer_is_tied_to_the_interrupt_that_brought_it() -> None:
     with playing(QUIET) as scene, probing(ProbeName.IRQ_TO_RUN, AGENTS) as probed:
         calls = scene.block(2.0)
         probed.stop()
-    times = probed.times("irq-to-run-exact")
-    by_nic = times[f"agent by irq {receiving_irq()}"]
-    # The transmit vector may be what raised NET_RX when an answer came while it ran.
-    tied = [times.get(f"agent by irq {irq}") for irq in interfaces.vectors(AGENT_NIC)]
-    count = sum(each.count for each in tied if each)
+    # The transmit vector may be what raised NET_RX when an answer came while it was raised or ran.
+    count = sum(tied(probed, irq) for irq in interfaces.vectors(AGENT_NIC))
     assert len(calls) > 50
     # Where others keep the CPU, many answers are there before their agent sleeps.
     assert 0.3 * len(calls) <= count + probed.count("runs before")
-    assert by_nic.count >= count / 4
+    assert tied(probed, receiving_irq()) >= count / 4
     assert count <= 1.5 * len(calls) + 10
 
 
@@ -75,9 +79,8 @@ def test_a_chain_goes_through_a_napi_thread() -> None:
     ):
         calls = scene.block(2.0)
         probed.stop()
-    by_nic = probed.times("irq-to-run-exact")[f"agent by irq {receiving_irq()}"]
     assert len(calls) > 50
-    assert by_nic.count + probed.count("runs before") >= 0.8 * len(calls)
+    assert tied(probed, receiving_irq()) + probed.count("runs before") >= 0.8 * len(calls)
 
 
 def test_a_nics_polls_are_timed_in_its_softirq_only() -> None:
