@@ -183,6 +183,7 @@ def no_btf(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.bpf
+@pytest.mark.thorough
 def test_headers_tell_what_btf_tells(bcc_here: None, types: KernelTypes) -> None:
     require_own_headers_that_compile()
     fields = declared_fields(KERNEL_H)

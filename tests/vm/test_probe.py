@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from measure_loads import read_disk
@@ -58,6 +59,12 @@ def tied(probed: Probed, irq: int) -> int:
     return sum(each.count for key, each in times if key == name or key.startswith(f"{name} (or "))
 
 
+def sleeps(pid: int) -> int:
+    """How often it has given up its CPU to wait, as the kernel counts."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("voluntary_ctxt_switches:")[1].split()[0])
+
+
 def test_an_answer_is_tied_to_the_interrupt_that_brought_it() -> None:
     with playing(QUIET) as scene, probing(ProbeName.IRQ_TO_RUN, AGENTS) as probed:
         calls = scene.block(2.0)
@@ -77,10 +84,13 @@ def test_a_chain_goes_through_a_napi_thread() -> None:
         interfaces.threaded(AGENT_NIC),
         probing(ProbeName.IRQ_TO_RUN, AGENTS) as probed,
     ):
-        calls = scene.block(2.0)
+        slept = sleeps(scene.agent.pid)
+        scene.block(2.0)
+        slept = sleeps(scene.agent.pid) - slept
         probed.stop()
-    assert len(calls) > 50
-    assert tied(probed, receiving_irq()) + probed.count("runs before") >= 0.8 * len(calls)
+    # Where others keep the CPU, many answers are there before their agent sleeps.
+    assert slept > 50
+    assert tied(probed, receiving_irq()) + probed.count("runs before") >= 0.8 * slept
 
 
 def test_a_nics_polls_are_timed_in_its_softirq_only() -> None:
