@@ -38,7 +38,7 @@ def state(tmp_path: Path, scene: Scene) -> Iterator[Path]:
         yield state
 
 
-def test_planning_again_after_apply_finds_nothing(scene: Scene, pausing: None, state: Path) -> None:
+def test_planning_again_after_apply_finds_nothing(scene: Scene, state: Path) -> None:
     before = snapshot(scene.agent.pid)
     agenttune("apply", "agent-latency-strict", "--state-dir", state)
     time.sleep(1.0)
