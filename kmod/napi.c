@@ -99,6 +99,8 @@ int agent_napi_init(void)
 	/* Refused, say without kprobes: the features that need it are missing then. */
 	for (i = 0; i < ARRAY_SIZE(names) && !hooked; i++) {
 		hook.kp.symbol_name = names[i];
+		/* Set by a try that found the name and was refused; beside a name it is -EINVAL. */
+		hook.kp.addr = NULL;
 		hooked = !register_kretprobe(&hook);
 	}
 	return 0;
