@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from client import DEBUGFS, Client, mark, opened, stored_step
+from debug_kernel import patience
 
 NOBODY = 65534
 _CAPSET = 126
@@ -54,9 +55,10 @@ def attached() -> int:
 
 def eventually(condition: Callable[[], bool], seconds: float = 15.0) -> None:
     """Waits until it holds."""
-    until = time.monotonic() + seconds
+    limit = patience(seconds)
+    until = time.monotonic() + limit
     while not condition():
-        assert time.monotonic() < until, f"not within {seconds} s"
+        assert time.monotonic() < until, f"not within {limit} s"
         time.sleep(0.02)
 
 

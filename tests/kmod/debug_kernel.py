@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The checkers of the debug kernel that have to be asked. Other kernels have none: all is well."""
+"""The debug kernel: its checkers that have to be asked, which others lack, and its pace."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ _KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
 _LOCKDEP = Path("/proc/lockdep_stats")
 # Younger objects are not reported (MSECS_MIN_AGE in mm/kmemleak.c), nor those seen just once.
 _MIN_AGE_SECONDS = 5.0
+
+
+def patience(seconds: float) -> float:
+    """Twenty times as long where every memory access and every lock is checked."""
+    return 20 * seconds if _LOCKDEP.exists() else seconds
 
 
 def forget_leaks() -> None:

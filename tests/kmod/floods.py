@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from actors import eventually
+from debug_kernel import patience
 
 from vm.lab.machine import AGENT_NIC, FLOOD_NIC, SOURCE_NIC, TOOL_NIC
 from vm.scene import interfaces
@@ -67,7 +68,7 @@ def busy_nics() -> Iterator[None]:
 @contextmanager
 def endless_flood() -> Iterator[None]:
     """Towards NIC B, until left."""
-    with flooding(Cast(seconds=120.0)) as source:
+    with flooding(Cast(seconds=patience(120.0))) as source:
         yield
         assert source.poll() is None, "the flood ended before the test did"
 
@@ -75,8 +76,9 @@ def endless_flood() -> Iterator[None]:
 def flood(packets: int) -> None:
     """At least so many packets to NIC B; all of them arrive, by the device's counter."""
     received = _received()
-    with flooding(Cast(seconds=120.0, packets=packets)) as source:
-        assert source.wait(120.0) == 0
+    limit = patience(120.0)
+    with flooding(Cast(seconds=limit, packets=packets)) as source:
+        assert source.wait(limit) == 0
         assert source.stdout
         sent = int(source.stdout.read())
         eventually(lambda: _received() - received >= sent)

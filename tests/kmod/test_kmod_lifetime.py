@@ -147,6 +147,7 @@ def test_a_file_outlives_who_opened_it(module: KernelModule) -> None:
             signal.pause()
 
     pid = child(parent)
+    os.close(write)
     orphan = b""
     try:
         assert os.read(read, 1) == b"x"
@@ -160,7 +161,6 @@ def test_a_file_outlives_who_opened_it(module: KernelModule) -> None:
         if orphan:
             os.kill(heir, signal.SIGKILL)
         os.close(read)
-        os.close(write)
 
 
 def test_a_file_is_passed_to_another_process(module: KernelModule) -> None:
