@@ -35,7 +35,7 @@ class Size:
     seconds: int
 
 
-QUICK = Size("tuned,affinity,pinning,budget,guardrail,irqbalance", 7, 5)
+QUICK = Size("tuned,affinity,pinning,budget,guardrail,irqbalance", 6, 5)
 FULL = Size("", 8, 10)
 # Emulated and under the flood, a block has some hundred steps of this size: enough for p90.
 WORK = (
