@@ -80,12 +80,12 @@ def test_ftrace_shows_the_same_chains(script: str) -> None:
         with probing(ProbeName.IRQ_TO_RUN, BY_COMM) as probed:
             (instance / "trace").write_text("")
             reader.poke()
-            reader.hear()
+            assert reader.hear() == "done"
             probed.stop()
         seen = runs_us((instance / "trace").read_text().splitlines())
     exact = merge(probed.times("irq-to-run-exact").values())
-    # Where others keep the CPU, some reads are there before their agent sleeps.
-    assert exact.count >= 0.15 * READS
+    # Some kernels leave out tracepoint calls, in bursts (seen: a quarter on 6.18).
+    assert exact.count >= 0.6 * READS
     if len(seen) < READS // 10:
         pytest.skip(f"this kernel kept {READS - len(seen)} of {READS} chains from ftrace")
     median = exact.quantile(0.5)

@@ -104,13 +104,12 @@ def test_a_disks_interrupt_is_tied_to_its_reader(script: str) -> None:
         reader.hear()
         begin = time.monotonic_ns()
         reader.poke()
-        reader.hear()
+        assert reader.hear() == "done"
         length_ns = time.monotonic_ns() - begin
         probed.stop()
     exact = probed.times("irq-to-run-exact")
     by_disk = [each for subject, each in exact.items() if subject.startswith(f"{COMM} by irq")]
     early = probed.count("runs before")
-    # Some kernels leave out tracepoint calls, in bursts (seen: a quarter on 6.18); and where
-    # others keep the CPU, reads are there before their reader sleeps (seen: two thirds).
-    assert sum(each.count for each in by_disk) + early >= 0.15 * TURNS
+    # Some kernels leave out tracepoint calls, in bursts (seen: a quarter on 6.18).
+    assert sum(each.count for each in by_disk) + early >= 0.6 * TURNS
     assert 0 < sum(each.total for each in by_disk) < length_ns
