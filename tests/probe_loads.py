@@ -153,7 +153,7 @@ say("done"); listen()
 )
 
 # Uncached reads of 4 KiB at {place}, until it slept for as many as its argument says: where the
-# disk is fast, or others keep the CPU, reads are there before (seen: two thirds, and 98 of 100).
+# disk is fast, or others keep the CPU, reads are there before (seen: three quarters).
 DISK_READER = (
     AGENT
     + """
@@ -167,7 +167,10 @@ enough = slept() + count
 for turn in range(100 * count):
     os.preadv(fd, [buffer], turn * 37 % 256 * 4096)
     if slept() >= enough:
+        say("done")
         break
-say("done" if slept() >= enough else "too fast a disk"); listen()
+else:
+    say("too fast a disk")
+listen()
 """
 )
