@@ -11,7 +11,8 @@ from policy_hosts import applied, host, mask, measurement, topology, vector
 
 from agenttune.errors import PlanRefused
 from agenttune.host.host import Host, IrqThread, Movability, NetInterface, NetQueue, VectorKey
-from agenttune.measure.measurement import Measurement, SoftirqLoad, VectorLoad
+from agenttune.measure.measurement import Measurement, NapiLoad, SoftirqLoad, VectorLoad
+from agenttune.policy.loads import host_loads
 from agenttune.policy.plan import Change, KnobKind, Plan
 from agenttune.policy.planner import make_plan
 from agenttune.policy.profile import Placement, Profile
@@ -102,6 +103,51 @@ def test_softirq_time_weighs_as_much_as_hardirq_time() -> None:
     machine = replace(machine, topology=topology(cores=3 + 1))
     plan = make_plan(machine, away("2-3"), seen)
     assert wanted(plan) == {"dev-40": "1", "dev-41": "0", "dev-42": "1"}
+
+
+def test_a_flooded_nic_weighs_by_its_packets() -> None:
+    """Its vector fired 77 times and the agent's two 282 and 285 times, yet the flood is its own."""
+    nics = [
+        vector(31, "1", "1", interface="eth0", queue=0, direction="rx"),
+        vector(32, "1", "1", interface="eth0", queue=0, direction="tx"),
+        vector(37, "1", "1", interface="eth2", queue=0, direction="rx"),
+        vector(40, "2", "2", interface="eth3", queue=0, direction="rx"),
+    ]
+    machine = host(topology(), nics)
+    rows = [(31, 1, 282, 10_000), (32, 1, 285, 10_000), (37, 1, 77, 3_000), (40, 2, 300, 10_000)]
+    # CPU 2's load is between the agent's NIC and the flood: beside it there is room for one.
+    softirqs = (SoftirqLoad("NET_RX", 1, 350, 4_000_000), SoftirqLoad("NET_RX", 2, 300, 900_000))
+    napi = (
+        NapiLoad("eth0", 1, 600, 290, 0),
+        NapiLoad("eth2", 1, 900, 50_000, 700),
+        NapiLoad("eth3", 2, 300, 300, 0),
+    )
+    seen = replace(fired(machine, rows), softirqs=softirqs)
+    plan = make_plan(machine, away("1"), replace(seen, napi=napi))
+    assert wanted(plan) == {"dev-37": "0", "dev-31": "3", "dev-32": "3"}
+    machine = replace(machine, topology=topology(cores=3))
+    plan = make_plan(machine, away("1"), replace(seen, napi=napi))
+    assert wanted(plan) == {"dev-37": "0", "dev-31": "2", "dev-32": "2"}
+    # By interrupts alone the agent's NIC seems to bring the flood.
+    plan = make_plan(machine, away("1"), seen)
+    assert wanted(plan)["dev-31"] == "0"
+
+
+def test_a_nic_that_never_rests_weighs_without_interrupts() -> None:
+    flooded = vector(40, "3", "3", interface="eth0", queue=0)
+    config = vector(41, "3", "3", interface="eth0")
+    disk = vector(42, "3", "3", block="nvme0n1", queue=0)
+    machine = host(topology(cores=3 + 1), [flooded, config, disk])
+    seen = fired(machine, [(41, 3, 1, 900), (42, 3, 100, 50_000)])
+    seen = replace(
+        seen,
+        softirqs=(SoftirqLoad("NET_RX", 3, 100, 4_000_000), SoftirqLoad("TIMER", 1, 1, 60_000)),
+        napi=(NapiLoad("eth0", 3, 1000, 64_000, 1000), NapiLoad("backlog", 3, 1000, 64_000, 0)),
+    )
+    loads = host_loads(machine, seen)
+    # Half of it came from loopback, which is no vector's.
+    assert loads.by_vector == {40: {3: 2_000_000}, 41: {3: 900}, 42: {3: 50_000}}
+    assert wanted(make_plan(machine, away("2-3"), seen))["dev-40"] == "0"
 
 
 def test_counts_balance_when_nothing_was_measured() -> None:
