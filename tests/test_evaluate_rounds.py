@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ from evaluate_ground import BASE, PINNING, TUNED, FakeGround, run
 from agenttune.errors import RevertIncomplete
 from agenttune.evaluate.arm import Arm, Command
 from agenttune.evaluate.rounds import Stopped, reason_against
+from agenttune.evaluate.steady import steady
+from agenttune.host.cpumask import CpuMask
+from agenttune.policy.plan import Change, Knob, KnobKind, Plan
 
 
 def test_every_arm_in_every_round_in_an_order_that_the_seed_gives(
@@ -42,6 +46,46 @@ def test_an_arm_is_there_in_its_blocks_and_nowhere_else(kernel: FakeKernel, stat
         assert bool(changed) is (arm != "baseline")
         if arm == "pinning":
             assert changed == {f"/proc/{AGENT}/task/{AGENT}/status"}
+
+
+def test_an_arm_makes_the_same_changes_in_every_round(kernel: FakeKernel, state: Path) -> None:
+    """Though the host would give its thread another CPU each time."""
+
+    class Fickle(FakeGround):
+        def plan(self, arm: Arm) -> Plan:
+            plan = super().plan(arm)
+            number = len(self.order)
+            return replace(
+                plan,
+                changes=tuple(
+                    replace(change, wanted=str(number % 8))
+                    if change.knob.kind is KnobKind.TASK_AFFINITY
+                    else change
+                    for change in plan.changes
+                ),
+            )
+
+    ground = Fickle(kernel)
+    done = run(kernel, state, ground, arms=(BASE, PINNING), rounds=5)
+    status = f"/proc/{AGENT}/task/{AGENT}/status"
+    (change,) = done.plans["pinning"].changes
+    pinned = [
+        seen[status]
+        for arm, seen in zip(ground.order, ground.seen, strict=True)
+        if arm == "pinning"
+    ]
+    assert len(pinned) == 5 and set(pinned) == {f"Cpus_allowed_list:\t{change.wanted}"}
+
+
+def test_a_later_plan_keeps_what_only_it_sees() -> None:
+    def change(target: str, before: str, wanted: str) -> Change:
+        return Change(Knob(KnobKind.VECTOR_AFFINITY, target), before, wanted, target, "a test")
+
+    cpu = CpuMask.of([0])
+    first = Plan("test", None, cpu, cpu, cpu, (change("a", "0-7", "1"), change("gone", "3", "1")))
+    later = replace(first, changes=(change("new", "3", "2"), change("a", "3", "2")))
+    assert steady(later, None) == later
+    assert steady(later, first).changes == (change("new", "3", "2"), change("a", "3", "1"))
 
 
 def test_what_someone_else_changes_is_told_and_left(kernel: FakeKernel, state: Path) -> None:

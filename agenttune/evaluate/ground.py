@@ -68,9 +68,9 @@ class HostGround:
         return read_host(self._kernel.root, self._subject.selectors)
 
     def plan(self, arm: Arm, host: Host | None = None) -> Plan:
-        """Made anew for each block: vectors and threads may have come or gone. PlanRefused.
+        """Made anew for each block: vectors and threads may have come or gone (see steady).
 
-        `host`: as read a moment ago, for several plans at once.
+        `host`: as read a moment ago, for several plans at once. Raises PlanRefused.
         """
         if arm.profile is not None:
             return self._plan(arm.profile, host or self.host())

@@ -20,6 +20,7 @@ from agenttune.evaluate.audit import differences
 from agenttune.evaluate.comparison import BASELINE
 from agenttune.evaluate.guard import Guard
 from agenttune.evaluate.result import Block
+from agenttune.evaluate.steady import steady
 from agenttune.evaluate.step_log import Timing
 from agenttune.policy.module import AGENT_CPUS
 from agenttune.policy.plan import Knob, KnobKind, Plan
@@ -119,7 +120,7 @@ def _one(
     done: Outcome,
 ) -> Block:
     before = ground.snapshot()
-    plan = ground.plan(arm)
+    plan = steady(ground.plan(arm), done.plans.get(arm.name))
     done.plans.setdefault(arm.name, plan)
     with _applied(arm, plan, kernel, journal):
         ground.settle()
