@@ -43,8 +43,9 @@ def test_interrupts_land_on_the_chosen_cpu() -> None:
         moved = [[0] * len(counts) for counts in before]
         calls: list[Call] = []
         # An emulated CPU may be many times slower than usual: enough work decides, not time.
+        # A NIC whose flood never lets its NAPI rest hardly interrupts: 37 times in 40 s were seen.
         deadline = time.monotonic() + 40.0
-        while len(calls) <= 100 or min(counts[1] for counts in moved) <= 50:
+        while len(calls) <= 100 or min(counts[1] for counts in moved) <= 10:
             assert time.monotonic() < deadline, f"{len(calls)} calls, interrupts per CPU {moved}"
             calls += scene.block(1.0)
             moved = [
