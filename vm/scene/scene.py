@@ -30,7 +30,8 @@ class Cast:
     """Who runs where, and the bounds of all of it. CPU numbers; None: where the kernel likes.
 
     A flood without pause keeps NAPI polling: few interrupts, but its softirq fills a CPU. One with
-    a pause after each burst of packets raises up to one interrupt per burst.
+    a pause after each burst of packets raises up to one interrupt per burst. `dissections` is how
+    much softirq work each packet is (flood.open_sink).
     """
 
     agent_cpu: int | None = 1
@@ -42,6 +43,7 @@ class Cast:
     calls: int = 200_000
     packets: int = 50_000_000
     pause_us: int = 0
+    dissections: int = 0
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def flooding(cast: Cast) -> Iterator[subprocess.Popen[str]]:
     load_generator()
     target = (SOURCE_NIC, FLOOD_ADDRESS, interfaces.hardware_address(FLOOD_NIC))
     bounds = ("--seconds", cast.seconds, "--packets", cast.packets, "--pause-us", cast.pause_us)
-    with open_sink(FLOOD_ADDRESS):
+    with open_sink(FLOOD_ADDRESS, cast.dissections):
         source = start(
             "vm.scene.flood",
             *(*target, *bounds, "--cpu", cast.source_cpu),
