@@ -236,7 +236,7 @@ def tune(args: Args) -> ExitCode:
     if done.applied.txn is not None:
         say(f"measuring for {args.seconds:g} s after the change")
         after = _measure_again(args, wanted, host)
-        done = Tuned(before, chosen, done.applied, after, landing(chosen, before, after))
+        done = Tuned(before, chosen, done.applied, after, landing(chosen, host, before, after))
     emit(args, "tuned", done, _tuned_text)
     return ExitCode.OK if done.proof is None or done.proof.landed else ExitCode.MISMATCH
 

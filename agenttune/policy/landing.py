@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from agenttune.host.cpumask import CpuMask
+from agenttune.host.host import Host
 from agenttune.measure.measurement import Measurement, SoftirqLoad, VectorLoad
 from agenttune.policy.plan import KnobKind, Plan
 
@@ -35,7 +36,8 @@ class Verdict(StrEnum):
 class VectorLanding:
     """One moved vector: its interrupts on the avoided CPUs and elsewhere, in each window.
 
-    `quiet`: it did not fire in the second window, so nothing is proved.
+    `quiet`: it did not fire in the second window, so nothing is proved. `stayed` without an
+    interrupt in the second window: its NAPI was polled on an avoided CPU all the time.
     """
 
     vector: str
@@ -72,14 +74,20 @@ class Landing:
     cpus: tuple[CpuLanding, ...]
 
 
-def landing(plan: Plan, before: Measurement, after: Measurement) -> Landing:
-    """Compare two windows around the plan's application; the windows may differ in length."""
+def landing(plan: Plan, host: Host, before: Measurement, after: Measurement) -> Landing:
+    """Compare two windows around the plan's application; the windows may differ in length.
+
+    `host` as it was when the plan was made.
+    """
     moved = [
         change.knob.target
         for change in plan.changes
         if change.knob.kind is KnobKind.VECTOR_AFFINITY
     ]
-    vectors = tuple(_vector_landing(each, plan.avoided_cpus, before, after) for each in moved)
+    restless = _restless(plan.avoided_cpus, host, after)
+    vectors = tuple(
+        _vector_landing(each, plan.avoided_cpus, before, after, each in restless) for each in moved
+    )
     left = {load.cpu for load in before.vectors if load.count and str(load.key) in moved}
     cpus = tuple(_cpu_landing(cpu, cpu in left, before, after) for cpu in plan.avoided_cpus)
     verdicts = [each.verdict for each in vectors] + [each.verdict for each in cpus]
@@ -87,12 +95,30 @@ def landing(plan: Plan, before: Measurement, after: Measurement) -> Landing:
     return Landing(landed, before.window_ns, after.window_ns, vectors, cpus)
 
 
+def _restless(avoided: CpuMask, host: Host, after: Measurement) -> frozenset[str]:
+    """The vectors of NICs that were polled on an avoided CPU without an interrupt there.
+
+    NAPI that finds work in every poll stays on its CPU and keeps the interrupt off (napi_poll,
+    net/core/dev.c, v6.12): the vector, which would move at its next one, has none.
+    """
+    fired = {(str(load.key), load.cpu) for load in after.vectors if load.count}
+    interfaces = {str(vector.key): vector.interface for vector in host.vectors}
+    raised = {(interfaces.get(key), cpu) for key, cpu in fired}
+    polled = {
+        load.device
+        for load in after.napi
+        if load.cpu in avoided and load.packets and (load.device, load.cpu) not in raised
+    }
+    return frozenset(key for key, interface in interfaces.items() if interface in polled)
+
+
 def _vector_landing(
-    target: str, avoided: CpuMask, before: Measurement, after: Measurement
+    target: str, avoided: CpuMask, before: Measurement, after: Measurement, restless: bool
 ) -> VectorLanding:
     before_avoided, before_elsewhere = _split(target, avoided, before.vectors)
     after_avoided, after_elsewhere = _split(target, avoided, after.vectors)
-    if after_avoided > PENDING_MOVE_INTERRUPTS:
+    silent = not after_avoided and not after_elsewhere
+    if after_avoided > PENDING_MOVE_INTERRUPTS or (silent and restless):
         verdict = Verdict.STAYED
     else:
         verdict = Verdict.LEFT if after_elsewhere else Verdict.QUIET

@@ -14,6 +14,10 @@ _VERDICTS = {
     Verdict.STAYED: "STAYED",
     Verdict.QUIET: "nothing to judge by",
 }
+_RESTLESS = """\
+STAYED without an interrupt: the NIC's NAPI is polled on the old CPU without a rest. The vector moves
+when it interrupts, which it does once the traffic lets up.
+"""
 
 
 def landing_text(proof: Landing) -> str:
@@ -21,11 +25,13 @@ def landing_text(proof: Landing) -> str:
     windows = f"{duration(proof.before_ns)} before, {duration(proof.after_ns)} after"
     verdict = "interrupt work left" if proof.landed else "interrupt work did NOT leave"
     parts = [f"measured landing ({windows}): {verdict} the agent's CPUs\n"]
-    fired = [each for each in proof.vectors if _fired(each)]
+    fired = [each for each in proof.vectors if _fired(each) or _restless(each)]
     if fired:
         parts += ["\ninterrupts of the moved vectors\n", _vector_rows(fired)]
     if silent := len(proof.vectors) - len(fired):
         parts.append(f"  {silent} moved vectors did not fire in either window\n")
+    if any(map(_restless, proof.vectors)):
+        parts.append(_RESTLESS)
     parts += ["\nshare of the avoided CPUs that device interrupt work took\n", _cpu_rows(proof)]
     return "".join(parts)
 
@@ -33,6 +39,10 @@ def landing_text(proof: Landing) -> str:
 def _fired(each: VectorLanding) -> int:
     before, after = each.before_avoided + each.before_elsewhere, each.after_avoided
     return before + after + each.after_elsewhere
+
+
+def _restless(each: VectorLanding) -> bool:
+    return each.verdict is Verdict.STAYED and not each.after_avoided and not each.after_elsewhere
 
 
 def _vector_rows(fired: Sequence[VectorLanding]) -> str:
