@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from client import DEBUGFS, debug_lines, set_sysctl
+from debug_kernel import paced
 
 from vm.scene import interfaces
 
@@ -75,7 +76,7 @@ def landed(irqs: list[int], seconds: float) -> dict[int, set[int]]:
 def windows_until(check: Callable[[], bool], most: int) -> int:
     """How many windows ended until `check` held; fails after `most`."""
     begun = windows()
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + paced(_PATIENCE_SECONDS)
     while not check():
         passed = windows() - begun
         if passed > most or time.monotonic() > deadline:
@@ -88,7 +89,7 @@ def windows_until(check: Callable[[], bool], most: int) -> int:
 def wait_windows(count: int) -> None:
     """Until `count` more windows have ended."""
     begun = windows()
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + paced(_PATIENCE_SECONDS)
     while windows() - begun < count:
         assert time.monotonic() < deadline, "no windows end any more"
         time.sleep(0.02)
@@ -96,8 +97,8 @@ def wait_windows(count: int) -> None:
 
 @contextmanager
 def placing(mode: str, *, window_ms: int = 200, quiet_pct: int = 100) -> Iterator[None]:
-    """That mode meanwhile; defaults afterwards."""
-    set_sysctl("placement_window_ms", window_ms)
+    """That mode meanwhile; defaults afterwards. The windows are longer where all is slow."""
+    set_sysctl("placement_window_ms", round(paced(window_ms)))
     set_sysctl("placement_quiet_pct", quiet_pct)
     set_sysctl("placement", mode)
     try:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import client
 import completions
 import pytest
+from debug_kernel import paced, slow
 from loading import KernelModule
 
 from agenttune.measure.steps_session import StepsSession
@@ -25,7 +26,7 @@ pytestmark = [pytest.mark.guest, pytest.mark.kmod]
 AGENT_CPU, ROUNDS, WARM_UP = 1, 20, 3
 FIRST = 50_000
 # Each runs in what the other measures, once for each event; an emulated event takes some 100 us.
-SLACK_NS, SLACK_PCT = 1_000_000, 5
+SLACK_NS, SLACK_PCT = paced(1_000_000), 5
 # In the order of enum at_bucket, as debugfs names them.
 BUCKETS = (
     *("run", "syscall", "fault", "stolen_hardirq", "stolen_softirq", "wake_ipi", "run_queue"),
@@ -105,6 +106,8 @@ def test_buckets_agree(pairs: list[Pair]) -> None:
 def test_both_name_the_same_interrupt(pairs: list[Pair]) -> None:
     """Of a wait that an interrupt ended. BPF says when several had raised the softirq.
 
+    Where all is slow, nearly always several have: one such wait is enough there.
+
     BPF names what raised NET_RX, the module whose NAPI it polled: another queue's interrupt may
     have raised it, and the answer's came while it ran. That is seldom, and of the same NIC.
     """
@@ -121,7 +124,7 @@ def test_both_name_the_same_interrupt(pairs: list[Pair]) -> None:
             same.append(named[0].irq == int(pair.module["irq"]))
             assert same[-1] or {named[0].irq, int(pair.module["irq"])} <= agents_nic
     print(f"the same interrupt: {sum(same)} of {len(same)}; said to be of several: {shared}")
-    assert len(same) >= 5
+    assert len(same) >= (1 if slow() else 5)
     assert sum(same) >= len(same) * 9 / 10
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from client import SYSCTLS, opened, set_sysctl
+from debug_kernel import paced
 from loading import KernelModule
 from placement_state import (
     IRQS,
@@ -51,7 +52,7 @@ NICS = (AGENT_NIC, TOOL_NIC, FLOOD_NIC, SOURCE_NIC)
 @pytest.fixture(scope="module")
 def scene(module: KernelModule) -> Iterator[Scene]:
     """Round trips over NIC A, its vectors on CPU 1; the tool and its NIC on CPU 2."""
-    with playing(Cast(agent_cpu=0, interrupts_cpu=1, flooded=False, seconds=900)) as scene:
+    with playing(Cast(agent_cpu=0, interrupts_cpu=1, flooded=False, seconds=paced(900.0))) as scene:
         yield scene
 
 
@@ -171,7 +172,7 @@ def test_near_keeps_beside_the_agent(scene: Scene) -> None:
 def test_a_noisy_cpu_of_the_agent_is_left(scene: Scene) -> None:
     """CPU 1 has a flood's interrupts, some other CPU hardly any: a limit goes between."""
     ours = inputs()[0]
-    flood = Cast(seconds=120.0, pause_us=2000)
+    flood = Cast(seconds=paced(120.0), pause_us=2000)
     with flooding(flood), attached(scene, 1), placing("same"):
         wait_windows(REST)
         assert effective(ours) == "1"
