@@ -15,8 +15,8 @@ _VERDICTS = {
     Verdict.QUIET: "nothing to judge by",
 }
 _RESTLESS = """\
-STAYED without an interrupt: the NIC's NAPI is polled on the old CPU without a rest. The vector moves
-when it interrupts, which it does once the traffic lets up.
+STAYED without an interrupt: the NIC's NAPI is polled on the old CPU without a rest. The vector
+moves when it interrupts, which it does once the traffic lets up.
 """
 
 
