@@ -12,15 +12,19 @@ from pathlib import Path
 
 from agenttune.measure import bcc_compiler
 
+# Beside what is kept, by key: a request, an answer that there is none, and that someone answers.
+WANTED, REFUSED, SERVED = ".wanted", ".refused", "served"
 _UNUSED_SECONDS = 14 * 86_400
+_PATIENCE_SECONDS = 120.0
 _compile = bcc_compiler.compile_programs
 
 
 class Compiled:
     """As bcc_compiler.compile_programs; one file of `place`, or none, for each set of programs.
 
-    Compiling takes half a minute to two minutes in an emulated guest. What is looked up by is all
-    that the compiler reads: the sources, the macros, the kernel whose headers these are, and bcc.
+    Compiling takes half a minute to three minutes in an emulated guest; where compile_for.py
+    serves the place, it does that. What is looked up by is all that the compiler reads: the
+    sources, the macros, the kernel whose headers these are, and bcc.
     """
 
     def __init__(self, place: Path | None) -> None:
@@ -45,13 +49,47 @@ class Compiled:
     def _make(
         self, key: str, source: Path, names: Sequence[str], macros: Mapping[str, str]
     ) -> dict[str, bytes]:
+        if self._place is not None and (self._place / SERVED).exists():
+            _ask(self._place / key, source, names, macros)
+            if (made := self._read(key)) is not None:
+                return made
         made = _compile(source, names, macros)
         if self._place is not None:
-            unfinished = self._place / f"{key}.{os.getpid()}"
-            unfinished.write_text(json.dumps({name: code.hex() for name, code in made.items()}))
-            unfinished.rename(self._place / key)
+            write_programs(self._place / key, made)
             _forget_unused(self._place)
         return made
+
+
+def write_programs(file: Path, made: Mapping[str, bytes]) -> None:
+    """Whole or not at all."""
+    unfinished = file.with_name(f"{file.name}.{os.getpid()}")
+    unfinished.write_text(json.dumps({name: code.hex() for name, code in made.items()}))
+    unfinished.rename(file)
+
+
+def _ask(file: Path, source: Path, names: Sequence[str], macros: Mapping[str, str]) -> None:
+    """Has compile_for.py make the file, on the machine whose guest this is."""
+    request = {
+        "release": os.uname().release,
+        "source": source.name,
+        "names": tuple(names),
+        "macros": dict(macros),
+        "files": {
+            str(text.relative_to(source.parent)): text.read_text() for text in _texts(source)
+        },
+    }
+    unfinished = file.with_name(f"{file.name}.{os.getpid()}")
+    unfinished.write_text(json.dumps(request))
+    unfinished.rename(file.with_suffix(WANTED))
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        if file.exists() or file.with_suffix(REFUSED).exists():
+            return
+        time.sleep(0.1)
+
+
+def _texts(source: Path) -> list[Path]:
+    return sorted(source.parent.rglob("*.[ch]"))
 
 
 def _key(source: Path, names: Sequence[str], macros: Mapping[str, str]) -> str:
@@ -59,7 +97,7 @@ def _key(source: Path, names: Sequence[str], macros: Mapping[str, str]) -> str:
     kernel = os.uname()
     words = (kernel.release, kernel.version, bcc_compiler.import_bcc().__version__, source.name)
     found.update(repr((words, tuple(names), sorted(macros.items()))).encode())
-    for file in sorted(source.parent.rglob("*.[ch]")):
+    for file in _texts(source):
         found.update(repr((file.name, file.read_bytes())).encode())
     return found.hexdigest()[:32]
 

@@ -3,7 +3,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +17,7 @@ import compiled
 import pytest
 
 from agenttune.measure import bcc_compiler
+from vm.lab.cache import find_cache
 
 NAMES, MACROS = ("one", "two"), {"A": "1"}
 
@@ -96,3 +102,70 @@ def test_what_is_unused_goes(compilations: list[str], source: Path, cache: Path)
     compiled.Compiled(cache).programs(source, ("one",), MACROS)
     assert not old.exists()
     assert len(list(cache.iterdir())) == 1
+
+
+def answering(cache: Path, suffix: str, text: str) -> threading.Thread:
+    """Gives the first request this answer, and takes its texts along in `asked`."""
+
+    def serve() -> None:
+        deadline = time.monotonic() + 30
+        while not (requests := list(cache.glob(f"*{compiled.WANTED}"))):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        (cache / "asked").write_text(requests[0].read_text())
+        requests[0].with_suffix(suffix).write_text(text)
+
+    (cache / compiled.SERVED).write_text("")
+    thread = threading.Thread(target=serve)
+    thread.start()
+    return thread
+
+
+def test_a_served_place_compiles(compilations: list[str], source: Path, cache: Path) -> None:
+    server = answering(cache, "", json.dumps({"one": "2a"}))
+    assert compiled.Compiled(cache).programs(source, NAMES, MACROS) == {"one": b"*"}
+    server.join()
+    assert not compilations
+    asked = json.loads((cache / "asked").read_text())
+    assert asked["files"] == {"some.bpf.c": "/* a source */\n", "some.h": "/* a header */\n"}
+    assert (asked["source"], asked["names"], asked["macros"]) == ("some.bpf.c", [*NAMES], MACROS)
+    assert asked["release"] == os.uname().release
+
+
+def test_what_a_served_place_refuses_is_compiled_here(
+    compilations: list[str], source: Path, cache: Path
+) -> None:
+    server = answering(cache, compiled.REFUSED, "")
+    compiled.Compiled(cache).programs(source, NAMES, MACROS)
+    server.join()
+    assert len(compilations) == 1
+
+
+def test_the_server_compiles_for_another_kernel(tmp_path: Path, cache: Path) -> None:
+    """What it cannot compile, it refuses."""
+    kernels = find_cache("6.12").root / "kernels"
+    release = (kernels / "6.12/release").read_text().strip()
+    # It fails to compile with any other kernel's headers.
+    text = f"""#include <generated/utsrelease.h>
+_Static_assert(!__builtin_strcmp(UTS_RELEASE, "{release}"), "");"""
+    words = [sys.executable, Path(__file__).with_name("compile_for.py"), cache, kernels]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    with subprocess.Popen(words, env=environment) as server:
+        until((cache / compiled.SERVED).exists)
+        for name, body in (("good", "int one(void *ctx) { return 0; }"), ("bad", "int one(")):
+            request = {"release": release, "source": "a.bpf.c", "names": ["one"], "macros": {}}
+            files = {"files": {"a.bpf.c": f"{text}\n{body}\n"}}
+            (cache / f"{name}.unfinished").write_text(json.dumps(request | files))
+            (cache / f"{name}.unfinished").rename(cache / f"{name}{compiled.WANTED}")
+        until(lambda: not list(cache.glob(f"*{compiled.WANTED}")))
+        server.terminate()
+    assert sorted(file.name for file in cache.iterdir()) == [f"bad{compiled.REFUSED}", "good"]
+    # r0 = 0; exit
+    assert len(bytes.fromhex(json.loads((cache / "good").read_text())["one"])) == 16
+
+
+def until(check: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not check():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
