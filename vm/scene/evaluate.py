@@ -35,7 +35,7 @@ class Size:
     seconds: int
 
 
-QUICK = Size("tuned,affinity,pinning,budget,guardrail,irqbalance", 8, 5)
+QUICK = Size("tuned,affinity,pinning,budget,guardrail,irqbalance", 7, 5)
 FULL = Size("", 12, 10)
 # 32 packets each 10 ms, each of them a lot of work, as behind a firewall: CPU 1 has its hands full
 # of softirq, and NAPI rests between the bursts. Unpaused (42,000 packets a second) the flood fills
