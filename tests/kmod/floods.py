@@ -84,7 +84,7 @@ def flood(packets: int) -> None:
         assert source.stdout
         sent = int(source.stdout.read())
         eventually(lambda: _received() - received >= sent)
-        # While the sink is there: without it the rest of a backlog is answered, and ARP with it.
+        # While the sink is there: without it what is left of a backlog would be answered.
         arrived = _received() - received
     assert arrived == sent >= packets
 
