@@ -61,9 +61,13 @@ class Compiled:
 
 
 def write_programs(file: Path, made: Mapping[str, bytes]) -> None:
-    """Whole or not at all."""
+    _write_whole(file, {name: code.hex() for name, code in made.items()})
+
+
+def _write_whole(file: Path, what: Mapping[str, object]) -> None:
+    """At once or not at all, for whoever looks at the place meanwhile."""
     unfinished = file.with_name(f"{file.name}.{os.getpid()}")
-    unfinished.write_text(json.dumps({name: code.hex() for name, code in made.items()}))
+    unfinished.write_text(json.dumps(what))
     unfinished.rename(file)
 
 
@@ -78,9 +82,7 @@ def _ask(file: Path, source: Path, names: Sequence[str], macros: Mapping[str, st
             str(text.relative_to(source.parent)): text.read_text() for text in _texts(source)
         },
     }
-    unfinished = file.with_name(f"{file.name}.{os.getpid()}")
-    unfinished.write_text(json.dumps(request))
-    unfinished.rename(file.with_suffix(WANTED))
+    _write_whole(file.with_suffix(WANTED), request)
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < deadline:
         if file.exists() or file.with_suffix(REFUSED).exists():

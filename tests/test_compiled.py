@@ -108,12 +108,10 @@ def answering(cache: Path, suffix: str, text: str) -> threading.Thread:
     """Gives the first request this answer, and takes its texts along in `asked`."""
 
     def serve() -> None:
-        deadline = time.monotonic() + 30
-        while not (requests := list(cache.glob(f"*{compiled.WANTED}"))):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        (cache / "asked").write_text(requests[0].read_text())
-        requests[0].with_suffix(suffix).write_text(text)
+        until(lambda: bool(list(cache.glob(f"*{compiled.WANTED}"))))
+        (request,) = cache.glob(f"*{compiled.WANTED}")
+        (cache / "asked").write_text(request.read_text())
+        request.with_suffix(suffix).write_text(text)
 
     (cache / compiled.SERVED).write_text("")
     thread = threading.Thread(target=serve)
