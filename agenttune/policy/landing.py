@@ -101,9 +101,8 @@ def _restless(avoided: CpuMask, host: Host, after: Measurement) -> frozenset[str
     NAPI that finds work in every poll stays on its CPU and keeps the interrupt off (napi_poll,
     net/core/dev.c, v6.12): the vector, which would move at its next one, has none.
     """
-    fired = {(str(load.key), load.cpu) for load in after.vectors if load.count}
     interfaces = {str(vector.key): vector.interface for vector in host.vectors}
-    raised = {(interfaces.get(key), cpu) for key, cpu in fired}
+    raised = {(interfaces.get(str(load.key)), load.cpu) for load in after.vectors if load.count}
     polled = {
         load.device
         for load in after.napi
