@@ -41,7 +41,7 @@ FULL = Size("", 12, 10)
 # of softirq, and NAPI rests between the bursts. Unpaused (42,000 packets a second) the flood fills
 # the emulator's one I/O thread, which carries the agent's packets too: then an arm is fast because
 # it slows the flood. With 400 dissections NAPI never rests, and its vector never moves.
-FLOOD = {"packets": 10**10, "pause_us": 10_000, "dissections": 175}
+CAST = Cast(seconds=LONGEST_SECONDS, packets=10**10, pause_us=10_000, dissections=175)
 # Emulated and under the flood, a block has some hundred steps of this size: enough for p90.
 WORK = (
     *("--mix", "lookup", "--rate", "max"),
@@ -54,17 +54,16 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("rest", nargs="*", help="more options of 'agenttune evaluate'")
     values = parser.parse_args()
-    cast = Cast(seconds=LONGEST_SECONDS, **FLOOD)
     install_module()
     try:
         with ExitStack() as stack:
             stack.enter_context(networked())
-            stack.enter_context(interfaces.placed([AGENT_NIC, FLOOD_NIC], cast.interrupts_cpu))
+            stack.enter_context(interfaces.placed([AGENT_NIC, FLOOD_NIC], CAST.interrupts_cpu))
             stack.enter_context(interfaces.placed([TOOL_NIC], TOOL_CPU))
-            stack.enter_context(interfaces.placed([SOURCE_NIC], cast.source_cpu))
+            stack.enter_context(interfaces.placed([SOURCE_NIC], CAST.source_cpu))
             stack.enter_context(tool_server())
             warm_up()
-            stack.enter_context(flooding(cast))
+            stack.enter_context(flooding(CAST))
             return evaluate(QUICK if values.quick else FULL, values.rest)
     except SceneError as error:
         print(f"scene: {error}", file=sys.stderr)

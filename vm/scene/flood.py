@@ -26,11 +26,10 @@ PACKET_BYTES = 256
 BURST_PACKETS = 32
 _PKTGEN = Path("/proc/net/pktgen")
 _SO_ATTACH_FILTER = 26
-# struct sock_filter: code, jt, jf, k (include/uapi/linux/filter.h).
-_DISSECT = struct.pack(
-    "HBBI", 0x20, 0, 0, 0xFFFFF034
-)  # BPF_LD | BPF_W | BPF_ABS, SKF_AD_PAY_OFFSET
-_PASS = struct.pack("HBBI", 0x06, 0, 0, 0xFFFFFFFF)  # BPF_RET | BPF_K
+# struct sock_filter: code, jt, jf, k (include/uapi/linux/filter.h). The first is BPF_LD | BPF_W |
+# BPF_ABS of SKF_AD_PAY_OFFSET, the second BPF_RET | BPF_K of the whole packet.
+_DISSECT = struct.pack("HBBI", 0x20, 0, 0, 0xFFFFF034)
+_PASS = struct.pack("HBBI", 0x06, 0, 0, 0xFFFFFFFF)
 
 
 def open_sink(address: str, dissections: int) -> socket.socket:
