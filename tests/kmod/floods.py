@@ -24,7 +24,7 @@ from vm.scene.scene import (
     flooding,
     networked,
 )
-from vm.scene.softnet import SoftnetCounts
+from vm.scene.softnet import SoftnetCounts, softnet
 
 BUSY_CPU = 1
 _SENDER = """
@@ -84,8 +84,9 @@ def flood(packets: int) -> None:
         assert source.stdout
         sent = int(source.stdout.read())
         eventually(lambda: _received() - received >= sent)
-        # While the sink is there: without it what is left of a backlog would be answered.
         arrived = _received() - received
+        # Without the sink what is left of a backlog would be answered, which asks for an address.
+        eventually(lambda: not any(counts.waiting for counts in softnet().values()))
     assert arrived == sent >= packets
 
 
@@ -97,6 +98,7 @@ def _received() -> int:
 def _quiet(address: str, *inside: str) -> None:
     device = f"$(basename /sys/bus/pci/devices/{address}/virtio*/net/*)"
     _shell(f"echo 1 > /proc/sys/net/ipv6/conf/{device}/disable_ipv6", *inside)
+    _shell(f"ip link set {device} arp off", *inside)
 
 
 def _shell(script: str, *inside: str) -> str:
