@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agenttune.report.charts import Scale, Series, even_ticks, line_chart, log_ticks
+from agenttune.report.charts import (
+    SMALL,
+    WIDTH,
+    Scale,
+    Series,
+    even_ticks,
+    line_chart,
+    log_ticks,
+    tick,
+)
+from agenttune.report.svg import text_width
 
 
 @given(st.floats(1e-6, 1e9))
@@ -44,3 +54,13 @@ def test_no_two_of_many_lines_look_alike() -> None:
         for line in re.findall(r"<polyline[^>]*>", drawing)
     ]
     assert len(strokes) == 20 == len(set(strokes))
+
+
+@given(st.floats(0, WIDTH), st.text("0123456789. mµs", min_size=1, max_size=12))
+def test_a_label_is_below_its_tick_or_at_the_edge(at: float, said: str) -> None:
+    found = re.search(r'x="([\d.]+)"', tick(at, 10, said))
+    assert found
+    left = float(found[1]) - text_width(said, SMALL) / 2
+    right = left + text_width(said, SMALL)
+    assert left >= -0.2 and right <= WIDTH + 0.2
+    assert float(found[1]) == pytest.approx(at, abs=0.2) or min(left, WIDTH - right) < 0.2

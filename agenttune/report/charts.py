@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from agenttune.report.svg import element, fitted, text
+from agenttune.report.svg import element, fitted, text, text_width
 
 WIDTH = 380
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 8, 30
@@ -67,6 +67,12 @@ def svg(height: float, label: str, parts: Iterable[str]) -> str:
 
 def words(x: float, y: float, said: str, anchor: str = "start", size: float = SMALL) -> str:
     return text(x, y, said, size, anchor=anchor, fill="currentColor")
+
+
+def tick(x: float, y: float, said: str) -> str:
+    """A label centred below `x`, or as near as the figure's edges let it be."""
+    half = text_width(said, SMALL) / 2
+    return words(round(min(max(x, half), WIDTH - half), 1), y, said, "middle")
 
 
 def line_chart(
@@ -135,7 +141,7 @@ def _grid(x: Scale, y: Scale, x_label: Label, y_label: Label) -> Iterable[str]:
     for value in log_ticks(x.low, x.high):
         at = x(value)
         yield rule(at, y.start, at, y.end)
-        yield words(at, y.start + 14, x_label(value), "middle")
+        yield tick(at, y.start + 14, x_label(value))
     ticks = log_ticks(y.low, y.high) if y.log else even_ticks(y.high)
     for value in ticks:
         at = y(value)

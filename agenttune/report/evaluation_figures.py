@@ -22,6 +22,7 @@ from agenttune.report.charts import (
     log_ticks,
     rule,
     svg,
+    tick,
     words,
 )
 from agenttune.report.evaluation import ratio_cell
@@ -59,7 +60,7 @@ def ratios(done: Evaluation) -> Picture:
                 parts += _ratio_row(each, x, y)
         y += 20
     axis = [rule(x(v), 4, x(v), y, "grid") for v in log_ticks(x.low, x.high)]
-    labels = [words(x(v), y + 12, f"{v:g}", "middle") for v in log_ticks(x.low, x.high)]
+    labels = [tick(x(v), y + 12, f"{v:g}") for v in log_ticks(x.low, x.high)]
     one = rule(x(1), 4, x(1), y, "one")
     drawing = svg(y + 18, "ratios of quantiles with intervals", [*axis, one, *parts, *labels])
     return Picture(
