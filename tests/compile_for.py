@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from compiled import REFUSED, SERVED, WANTED, write_programs
+from compiled import REFUSED, SERVED, WANTED, write_programs, write_refusal
 
 from agenttune.measure.bcc_compiler import CompileError, compile_programs
 
@@ -48,7 +48,8 @@ def answer(request: Path, kernels: Path, scratch: Path) -> None:
     environment = {**os.environ, "BCC_KERNEL_SOURCE": str(headers(release, kernels, scratch))}
     words = [sys.executable, __file__, "--one", str(request)]
     if subprocess.run(words, env=environment, check=False).returncode:
-        request.with_suffix(REFUSED).write_text("")
+        # The guest tries by itself.
+        write_refusal(request, "")
     request.unlink()
 
 
@@ -75,9 +76,9 @@ def compile_one(request: Path) -> int:
             made = compile_programs(
                 Path(scratch, wanted["source"]), wanted["names"], wanted["macros"]
             )
-        except CompileError:
-            # The guest tries by itself, and has the compiler's words.
-            return 1
+        except CompileError as error:
+            write_refusal(request, error.said)
+            return 0
     write_programs(request.with_suffix(""), made)
     return 0
 

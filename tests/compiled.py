@@ -12,7 +12,8 @@ from pathlib import Path
 
 from agenttune.measure import bcc_compiler
 
-# Beside what is kept, by key: a request, an answer that there is none, and that someone answers.
+# Beside what is kept, by key: a request, what the compiler said of it (nothing, when it did not
+# come to that), and that someone answers.
 WANTED, REFUSED, SERVED = ".wanted", ".refused", "served"
 _UNUSED_SECONDS = 14 * 86_400
 _PATIENCE_SECONDS = 120.0
@@ -50,9 +51,11 @@ class Compiled:
         self, key: str, source: Path, names: Sequence[str], macros: Mapping[str, str]
     ) -> dict[str, bytes]:
         if self._place is not None and (self._place / SERVED).exists():
-            _ask(self._place / key, source, names, macros)
+            said = _ask(self._place / key, source, names, macros)
             if (made := self._read(key)) is not None:
                 return made
+            if said:
+                raise bcc_compiler.CompileError(source.name, said)
         made = _compile(source, names, macros)
         if self._place is not None:
             write_programs(self._place / key, made)
@@ -64,15 +67,20 @@ def write_programs(file: Path, made: Mapping[str, bytes]) -> None:
     _write_whole(file, {name: code.hex() for name, code in made.items()})
 
 
-def _write_whole(file: Path, what: Mapping[str, object]) -> None:
+def write_refusal(file: Path, said: str) -> None:
+    """In place of `file`: what the compiler said."""
+    _write_whole(file.with_suffix(REFUSED), said)
+
+
+def _write_whole(file: Path, what: object) -> None:
     """At once or not at all, for whoever looks at the place meanwhile."""
     unfinished = file.with_name(f"{file.name}.{os.getpid()}")
     unfinished.write_text(json.dumps(what))
     unfinished.rename(file)
 
 
-def _ask(file: Path, source: Path, names: Sequence[str], macros: Mapping[str, str]) -> None:
-    """Has compile_for.py make the file, on the machine whose guest this is."""
+def _ask(file: Path, source: Path, names: Sequence[str], macros: Mapping[str, str]) -> str:
+    """Has compile_for.py make the file, on the machine whose guest this is, or say why not."""
     request = {
         "release": os.uname().release,
         "source": source.name,
@@ -83,11 +91,13 @@ def _ask(file: Path, source: Path, names: Sequence[str], macros: Mapping[str, st
         },
     }
     _write_whole(file.with_suffix(WANTED), request)
+    refused = file.with_suffix(REFUSED)
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        if file.exists() or file.with_suffix(REFUSED).exists():
-            return
+    while time.monotonic() < deadline and not file.exists():
+        if refused.exists():
+            return str(json.loads(refused.read_text()))
         time.sleep(0.1)
+    return ""
 
 
 def _texts(source: Path) -> list[Path]:

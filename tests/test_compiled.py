@@ -130,17 +130,27 @@ def test_a_served_place_compiles(compilations: list[str], source: Path, cache: P
     assert asked["release"] == os.uname().release
 
 
-def test_what_a_served_place_refuses_is_compiled_here(
+def test_what_the_server_was_told_is_the_error(
     compilations: list[str], source: Path, cache: Path
 ) -> None:
-    server = answering(cache, compiled.REFUSED, "")
+    server = answering(cache, compiled.REFUSED, json.dumps("main.c:1:1: error"))
+    with pytest.raises(bcc_compiler.CompileError) as caught:
+        compiled.Compiled(cache).programs(source, NAMES, MACROS)
+    server.join()
+    assert (caught.value.said, compilations) == ("main.c:1:1: error", [])
+
+
+def test_where_the_server_fails_it_is_compiled_here(
+    compilations: list[str], source: Path, cache: Path
+) -> None:
+    server = answering(cache, compiled.REFUSED, json.dumps(""))
     compiled.Compiled(cache).programs(source, NAMES, MACROS)
     server.join()
     assert len(compilations) == 1
 
 
 def test_the_server_compiles_for_another_kernel(tmp_path: Path, cache: Path) -> None:
-    """What it cannot compile, it refuses."""
+    """What it cannot compile, it refuses, with the compiler's words."""
     kernels = find_cache("6.12").root / "kernels"
     release = (kernels / "6.12/release").read_text().strip()
     # It fails to compile with any other kernel's headers.
@@ -158,6 +168,7 @@ _Static_assert(!__builtin_strcmp(UTS_RELEASE, "{release}"), "");"""
         until(lambda: not list(cache.glob(f"*{compiled.WANTED}")))
         server.terminate()
     assert sorted(file.name for file in cache.iterdir()) == [f"bad{compiled.REFUSED}", "good"]
+    assert "/virtual/main.c:3" in json.loads((cache / f"bad{compiled.REFUSED}").read_text())
     # r0 = 0; exit
     assert len(bytes.fromhex(json.loads((cache / "good").read_text())["one"])) == 16
 

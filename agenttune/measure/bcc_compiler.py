@@ -63,21 +63,14 @@ def compile_programs(
     source: Path, names: Sequence[str], macros: Mapping[str, str]
 ) -> dict[str, bytes]:
     """Each named program's instructions. Raises CompileError."""
-    flags = ["-DAT_BCC", f"-I{source.parent}"]
+    flags = ["-w", "-ferror-limit=0", "-DAT_BCC", f"-I{source.parent}"]
     flags += [f"-D{name}={value}" for name, value in macros.items()]
-    return compile_text(source.read_bytes(), names, source.name, flags)
-
-
-def compile_text(
-    text: bytes, names: Sequence[str], title: str, flags: Sequence[str] = ()
-) -> dict[str, bytes]:
-    """As compile_programs; `title` names the source in messages."""
     bcc = import_bcc()
     with _errors_kept() as said:
         try:
-            module = bcc.BPF(text=text, cflags=["-w", "-ferror-limit=0", *flags])
+            module = bcc.BPF(text=source.read_bytes(), cflags=flags)
         except Exception as error:  # bcc raises nothing narrower
-            raise CompileError(title, said()) from error
+            raise CompileError(source.name, said()) from error
     try:
         return {name: bytes(module.dump_func(name.encode())) for name in names}
     finally:

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import re
 import struct
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from agenttune.measure.bcc_compiler import CompileError, compile_text
+from agenttune.measure import bcc_compiler
+from agenttune.measure.bcc_compiler import CompileError
 from agenttune.measure.btf import Field
 
 _HEADERS = (
@@ -54,7 +57,10 @@ def _compiled(fields: Sequence[Field]) -> dict[Field, int]:
         f"int {field.macro}(void *ctx) {{ return {field.expression}; }}\n" for field in fields
     )
     names = [field.macro for field in fields]
-    code = compile_text((_PREAMBLE + functions).encode(), names, "the kernel's headers")
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "kernel-headers.bpf.c")
+        source.write_text(_PREAMBLE + functions)
+        code = bcc_compiler.compile_programs(source, names, {})
     return {field: _returned(code[field.macro]) for field in fields}
 
 
