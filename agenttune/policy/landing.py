@@ -11,6 +11,7 @@ from agenttune.host.cpumask import CpuMask
 from agenttune.host.host import Host
 from agenttune.measure.measurement import Measurement, SoftirqLoad, VectorLoad
 from agenttune.policy.plan import KnobKind, Plan
+from agenttune.policy.restless import restless
 
 # The softirqs that device interrupts raise (include/linux/interrupt.h, v6.12); the others follow
 # timers, RCU and the scheduler, which no vector's affinity moves.
@@ -84,9 +85,9 @@ def landing(plan: Plan, host: Host, before: Measurement, after: Measurement) -> 
         for change in plan.changes
         if change.knob.kind is KnobKind.VECTOR_AFFINITY
     ]
-    restless = _restless(plan.avoided_cpus, host, after)
+    polled = {str(key) for key in restless(plan.avoided_cpus, host, after)}
     vectors = tuple(
-        _vector_landing(each, plan.avoided_cpus, before, after, each in restless) for each in moved
+        _vector_landing(each, plan.avoided_cpus, before, after, each in polled) for each in moved
     )
     left = {load.cpu for load in before.vectors if load.count and str(load.key) in moved}
     cpus = tuple(_cpu_landing(cpu, cpu in left, before, after) for cpu in plan.avoided_cpus)
@@ -95,29 +96,12 @@ def landing(plan: Plan, host: Host, before: Measurement, after: Measurement) -> 
     return Landing(landed, before.window_ns, after.window_ns, vectors, cpus)
 
 
-def _restless(avoided: CpuMask, host: Host, after: Measurement) -> frozenset[str]:
-    """The vectors of NICs that were polled on an avoided CPU without an interrupt there.
-
-    NAPI that finds work in every poll stays on its CPU and keeps the interrupt off (napi_poll,
-    net/core/dev.c, v6.12): the vector, which would move at its next one, has none.
-    """
-    interfaces = {str(vector.key): vector.interface for vector in host.vectors}
-    raised = {(interfaces.get(str(load.key)), load.cpu) for load in after.vectors if load.count}
-    polled = {
-        load.device
-        for load in after.napi
-        if load.cpu in avoided and load.packets and (load.device, load.cpu) not in raised
-    }
-    return frozenset(key for key, interface in interfaces.items() if interface in polled)
-
-
 def _vector_landing(
-    target: str, avoided: CpuMask, before: Measurement, after: Measurement, restless: bool
+    target: str, avoided: CpuMask, before: Measurement, after: Measurement, polled: bool
 ) -> VectorLanding:
     before_avoided, before_elsewhere = _split(target, avoided, before.vectors)
     after_avoided, after_elsewhere = _split(target, avoided, after.vectors)
-    silent = not after_avoided and not after_elsewhere
-    if after_avoided > PENDING_MOVE_INTERRUPTS or (silent and restless):
+    if polled or after_avoided > PENDING_MOVE_INTERRUPTS:
         verdict = Verdict.STAYED
     else:
         verdict = Verdict.LEFT if after_elsewhere else Verdict.QUIET

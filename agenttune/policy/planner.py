@@ -22,6 +22,7 @@ from agenttune.policy.napi_threads import napi_thread_changes
 from agenttune.policy.placement import Move, place_vectors
 from agenttune.policy.plan import Change, Knob, KnobKind, Plan
 from agenttune.policy.profile import Placement, Profile
+from agenttune.policy.restless import restless_notes
 from agenttune.policy.rivals import irqbalance_bans, irqbalance_notes, rival_notes
 from agenttune.policy.roles import Roles, cpu_roles
 from agenttune.policy.steering import default_affinity_change, steering_changes
@@ -70,6 +71,7 @@ def make_plan(host: Host, profile: Profile, measurement: Measurement | None = No
             *budget_notes,
             *thread_notes,
             *module_notes,
+            *restless_notes(roles.avoided, host, moves, measurement),
             *(_placing_notes(host, roles) if placed else ()),
             *rival_notes(host, changes),
             *_pin_notes(host, profile),
