@@ -25,7 +25,7 @@ def in_guest() -> bool:
 
 
 def guest_pairs() -> dict[str, str]:
-    """This guest: `kernel` (6.1, 6.12 …), `iommu` (yes, no), `accelerator` (kvm, multi, single)."""
+    """This guest: `kernel` (6.1, 6.12 …), `iommu` (yes, no), `accelerator` (kvm, multi …)."""
     lines = GUEST_FACTS.read_text().splitlines()
     return dict(line.split("=", 1) for line in lines)
 

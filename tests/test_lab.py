@@ -136,6 +136,12 @@ def test_remapping_under_kvm_splits_the_irqchip() -> None:
     assert "intel-iommu,intremap=on" not in machine.arguments(guest())
 
 
+def test_a_counting_clock_has_one_thread() -> None:
+    words = machine.arguments(guest(accelerator="icount"))
+    assert {"tcg,thread=single", "shift=0,sleep=off"} <= set(words)
+    assert "-icount" not in machine.arguments(guest(accelerator="single"))
+
+
 def test_memory_map_settles_before_a_second_cpu_runs() -> None:
     words = machine.arguments(guest())
     assert "maxcpus=1" in words[words.index("-append") + 1].split()

@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What the module costs: a wakeup by who is attached, and a mark by how it is made.
 
-Usage, in a guest: vm/run --single -- VENV/bin/python tests/bench/bench_kmod.py [ROUNDS]
+Usage, in a guest: vm/run --icount -- VENV/bin/python tests/bench/bench_kmod.py [ROUNDS]
 All rows are interleaved in each round, on one CPU; a ratio is taken within its round. Prints tables
-for kmod/RESULTS.md. Needs gcc and the module's build for the running kernel (vm/build-module).
+for kmod/RESULTS.md. With --icount the clock counts instructions; without, it is an emulator's time,
+with what other programs took from it. Needs gcc and the module's build for the running kernel
+(vm/build-module).
 """
 
 from __future__ import annotations
@@ -75,9 +77,9 @@ def marks(program: Path, module: KernelModule) -> Iterator[tuple[str, float]]:
     yield "store with clock, attached", run(program, "mark", MARKS, "store")
 
 
-def table(unit: str, rows: Rows) -> None:
+def table(unit: str, rows: Rows, clock: str) -> None:
     baseline = next(iter(rows.values()))
-    print(f"| | ns per {unit}, median | ratio, median | least | most |")
+    print(f"| | {clock} per {unit}, median | ratio, median | least | most |")
     print("|---|---|---|---|---|")
     for name, values in rows.items():
         ratios = [value / base for value, base in zip(values, baseline, strict=True)]
@@ -101,8 +103,9 @@ def main() -> None:
                 for name, value in part(program, module):
                     found[unit].setdefault(name, []).append(value)
     print(f"{os.uname().release}, {facts['accelerator']}, {rounds} rounds\n")
+    clock = "instructions" if facts["accelerator"] == "icount" else "ns"
     for unit, rows in found.items():
-        table(unit, rows)
+        table(unit, rows, clock)
     module.unload()
 
 

@@ -19,7 +19,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def choose(options: Options, cache: Cache) -> str:
-    """kvm, multi or single for this request; call under the cache's lock."""
+    """kvm, multi, single or icount for this request; call under the cache's lock."""
     if options.threads is not None:
         return options.threads
     if kvm_works(options, cache):

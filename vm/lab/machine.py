@@ -73,11 +73,15 @@ def probe_arguments(machine: Machine) -> list[str]:
 
 
 def accelerator_arguments(accelerator: str) -> list[str]:
-    """`accelerator` is kvm, multi or single; the last two are TCG with that many threads."""
+    """`accelerator` is kvm, or TCG's multi, single or icount: so many threads, or its clock."""
     if accelerator == "kvm":
         return ["-accel", "kvm", "-cpu", "host"]
     # Nested virtualisation and 57-bit tables are slow to emulate and not looked at here.
-    return ["-accel", f"tcg,thread={accelerator}", "-cpu", "max,-svm,-vmx,-la57"]
+    cpu = ["-cpu", "max,-svm,-vmx,-la57"]
+    if accelerator == "icount":
+        # 2^0 ns an instruction; when no CPU runs, time goes on to the next timer at once.
+        return ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", *cpu]
+    return ["-accel", f"tcg,thread={accelerator}", *cpu]
 
 
 def _board(machine: Machine) -> list[str]:

@@ -66,6 +66,13 @@ def parse(argv: list[str]) -> Options:
         const="multi",
         help="one thread per vCPU (the default where QEMU is 8.2 or later)",
     )
+    threads.add_argument(
+        "--icount",
+        dest="threads",
+        action="store_const",
+        const="icount",
+        help="as --single, with a clock that counts instructions, 1 ns each: for costs",
+    )
     parser.add_argument("--seconds", type=_positive, default=Options.seconds, metavar="N")
     parser.add_argument(
         "--boot-seconds", type=_positive, metavar="N", help="default: 90; 400 for 6.12-debug"
