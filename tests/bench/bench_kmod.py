@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -57,17 +58,17 @@ def held(program: Path) -> Iterator[None]:
         holder.stdin.close()
 
 
-def wakeups(program: Path, module: KernelModule) -> Iterator[tuple[str, float]]:
-    def pipe(mode: str) -> float:
-        return run(program, "pipe", WAKEUPS, mode)
+def wakeups(way: str, program: Path, module: KernelModule) -> Iterator[tuple[str, float]]:
+    def loop(mode: str) -> float:
+        return run(program, way, WAKEUPS, mode)
 
     with module.away():
-        yield "no module", pipe("none")
-    yield "module, no agent", pipe("none")
+        yield "no module", loop("none")
+    yield "module, no agent", loop("none")
     with held(program):
-        yield f"{OTHERS} other agents", pipe("none")
-        yield f"an agent among {OTHERS}", pipe("agent")
-        yield "an agent in a step", pipe("step")
+        yield f"{OTHERS} other agents", loop("none")
+        yield f"an agent among {OTHERS}", loop("agent")
+        yield "an agent in a step", loop("step")
 
 
 def marks(program: Path, module: KernelModule) -> Iterator[tuple[str, float]]:
@@ -94,7 +95,11 @@ def main() -> None:
     module = module_of(facts["kernel"])
     module.load()
     parts: dict[str, Callable[[Path, KernelModule], Iterator[tuple[str, float]]]]
-    parts = {"wakeup": wakeups, "mark": marks}
+    parts = {
+        "wakeup by a task": partial(wakeups, "pipe"),
+        "wakeup in NET_RX": partial(wakeups, "packet"),
+        "mark": marks,
+    }
     found: dict[str, Rows] = {unit: {} for unit in parts}
     with tempfile.TemporaryDirectory() as folder:
         program = build(Path(folder))

@@ -2,11 +2,13 @@
 /*
  * One loop for bench_kmod.py: prints ns per operation by CLOCK_MONOTONIC.
  *
- * kmod_loop pipe N none|agent|step   two processes on one CPU wake each other N times over pipes;
- *                                    `agent`: both are attached; `step`: and each in a step
- * kmod_loop mark N bare|prctl|store  N pairs of marks; `bare`: of a thread that is not attached
- * kmod_loop hold N                   attaches N threads that sleep, says so, ends with its input
+ * kmod_loop pipe N none|agent|step    two processes on one CPU wake each other N times over pipes;
+ *                                     `agent`: both are attached; `step`: and each in a step
+ * kmod_loop packet N none|agent|step  the same by UDP over loopback: NET_RX wakes them
+ * kmod_loop mark N bare|prctl|store   N pairs of marks; `bare`: of a thread that is not attached
+ * kmod_loop hold N                    attaches N threads that sleep, says so, ends with its input
  */
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -17,6 +19,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -69,13 +72,27 @@ static void play(int in, int out, unsigned long rounds, int first, const char *m
 	}
 }
 
-static double pipes(unsigned long rounds, const char *mode)
+/* As pipe(2): the first end receives what the second sends. */
+static int loopback(int ends[2])
+{
+	struct sockaddr_in address = { .sin_family = AF_INET };
+	socklen_t size = sizeof(address);
+
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	ends[0] = socket(AF_INET, SOCK_DGRAM, 0);
+	ends[1] = socket(AF_INET, SOCK_DGRAM, 0);
+	return bind(ends[0], (struct sockaddr *)&address, size) ||
+	       getsockname(ends[0], (struct sockaddr *)&address, &size) ||
+	       connect(ends[1], (struct sockaddr *)&address, size);
+}
+
+static double wakeups(int (*make)(int ends[2]), unsigned long rounds, const char *mode)
 {
 	int there[2], back[2];
 	uint64_t begin_ns;
 	pid_t child;
 
-	if (pipe(there) || pipe(back))
+	if (make(there) || make(back))
 		die("pipe");
 	child = fork();
 	if (!child) {
@@ -162,7 +179,9 @@ int main(int argc, char **argv)
 	if (count && !strcmp(argv[1], "hold"))
 		return hold(count);
 	if (count && argc > 3 && !strcmp(argv[1], "pipe"))
-		return printf("%f\n", pipes(count, argv[3])) < 0;
+		return printf("%f\n", wakeups(pipe, count, argv[3])) < 0;
+	if (count && argc > 3 && !strcmp(argv[1], "packet"))
+		return printf("%f\n", wakeups(loopback, count, argv[3])) < 0;
 	if (count && argc > 3 && !strcmp(argv[1], "mark"))
 		return printf("%f\n", marks(count, argv[3])) < 0;
 	fprintf(stderr, "kmod_loop: see the comment at the top of its source\n");
