@@ -7,12 +7,13 @@ import hashlib
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from actors import eventually
-from debug_kernel import patience
+from debug_kernel import paced, patience
 
 from vm.lab.machine import AGENT_NIC, FLOOD_NIC, SOURCE_NIC, TOOL_NIC
 from vm.scene import interfaces
@@ -77,7 +78,7 @@ def endless_flood() -> Iterator[None]:
 
 def flood(packets: int) -> None:
     """At least so many packets to NIC B; all of them arrive, by the device's counter."""
-    received = _received()
+    received = _received_before()
     limit = patience(120.0)
     with flooding(Cast(seconds=limit, packets=packets)) as source:
         assert source.wait(limit) == 0
@@ -88,6 +89,18 @@ def flood(packets: int) -> None:
         # Without the sink what is left of a backlog would be answered, which asks for an address.
         eventually(lambda: not any(counts.waiting for counts in softnet().values()))
     assert arrived == sent >= packets
+
+
+def _received_before() -> int:
+    """What the device counts, once nothing of an earlier flood is on its way any more."""
+
+    def rests() -> bool:
+        before = _received()
+        time.sleep(paced(0.2))
+        return _received() == before
+
+    eventually(rests)
+    return _received()
 
 
 def _received() -> int:
