@@ -25,7 +25,7 @@ _PREAD = 0
 _LOOKS = 250
 
 _ECHO = f"""
-import socket
+import socket, sys, time
 s = socket.socket()
 s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 s.bind(({TOOL_ADDRESS!r}, {PORT}))
@@ -34,6 +34,8 @@ print("ready", flush=True)
 peer, _ = s.accept()
 peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 while data := peer.recv(65536):
+    if thinking_s := float(sys.argv[1]):
+        time.sleep(thinking_s)
     peer.sendall(data)
 """
 
@@ -116,10 +118,10 @@ def disk() -> Iterator[Disk]:
 
 
 @contextmanager
-def echo() -> Iterator[socket.socket]:
-    """A connection over NIC A to a server on CPU 2 that sends back what comes."""
+def echo(thinking_s: float = 0.0) -> Iterator[socket.socket]:
+    """A connection over NIC A to a server on CPU 2 that sends back what comes, after a while."""
     command = ["ip", "netns", "exec", TOOL_NAMESPACE, "taskset", "-c", "2"]
-    command += [sys.executable, "-c", _ECHO]
+    command += [sys.executable, "-c", _ECHO, str(thinking_s)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout

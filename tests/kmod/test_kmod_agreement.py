@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import client
 import completions
 import pytest
-from debug_kernel import slow
+from debug_kernel import patience, slow
 from loading import KernelModule
 
 from agenttune.measure.steps_session import StepsSession
@@ -27,6 +27,8 @@ AGENT_CPU, ROUNDS, WARM_UP = 1, 20, 3
 FIRST = 50_000
 # Each runs in what the other measures, once for each event; an emulated event takes some 100 us.
 SLACK_NS, SLACK_PCT = 10_000_000 if slow() else 1_000_000, 5
+# Whoever asks sleeps by then, and what sending raised is done with.
+THINKING_S = patience(0.005)
 # In the order of enum at_bucket, as debugfs names them.
 BUCKETS = (
     *("run", "syscall", "fault", "stolen_hardirq", "stolen_softirq", "wake_ipi", "run_queue"),
@@ -59,7 +61,7 @@ def pairs(module: KernelModule) -> Iterator[list[Pair]]:
         networked(),
         interfaces.placed([AGENT_NIC], AGENT_CPU),
         interfaces.placed([TOOL_NIC], 2),
-        completions.echo() as peer,
+        completions.echo(THINKING_S) as peer,
         completions.disk() as disk,
         client.opened() as opened,
         StepsSession(engine="libbpf", keep_all=True) as session,
@@ -106,8 +108,6 @@ def test_buckets_agree(pairs: list[Pair]) -> None:
 def test_both_name_the_same_interrupt(pairs: list[Pair]) -> None:
     """Of a wait that an interrupt ended. BPF says when several had raised the softirq.
 
-    Where all is slow, nearly always several have: one such wait is enough there.
-
     BPF names what raised NET_RX, the module whose NAPI it polled: another queue's interrupt may
     have raised it, and the answer's came while it ran. That is seldom, and of the same NIC.
     """
@@ -124,7 +124,7 @@ def test_both_name_the_same_interrupt(pairs: list[Pair]) -> None:
             same.append(named[0].irq == int(pair.module["irq"]))
             assert same[-1] or {named[0].irq, int(pair.module["irq"])} <= agents_nic
     print(f"the same interrupt: {sum(same)} of {len(same)}; said to be of several: {shared}")
-    assert len(same) >= (1 if slow() else 5)
+    assert len(same) >= len(pairs) / 8
     assert sum(same) >= len(same) * 9 / 10
 
 

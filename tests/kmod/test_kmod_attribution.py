@@ -59,10 +59,6 @@ def told(events: list[Event]) -> list[Event]:
     return [event for event in events if event.get("stage") in COMPLETIONS]
 
 
-def per_step(events: list[Event]) -> Counter[int]:
-    return Counter(int(event["step_id"]) for event in told(events))
-
-
 def assert_all_by(irq: int, events: list[Event], guest: dict[str, str]) -> None:
     """By that interrupt and no other's. On PREEMPT_RT, one in eight may not be known (-1).
 
@@ -74,8 +70,12 @@ def assert_all_by(irq: int, events: list[Event], guest: dict[str, str]) -> None:
     assert unknown <= (found[irq] / 8 if guest["kernel"].endswith("-rt") else 0)
 
 
-def exactly_one_each(first: int, steps: int = STEPS) -> Counter[int]:
-    return Counter(range(first, first + steps))
+def assert_one_each(events: list[Event], first: int, steps: int = STEPS) -> None:
+    """One completion for each step; fails with what is told of those that have another number."""
+    found = Counter(int(event["step_id"]) for event in told(events))
+    odd = {step for step in {*found, *range(first, first + steps)} if found[step] != 1}
+    assert not odd, [event for event in events if int(event["step_id"]) in odd] or odd
+    assert set(found) == set(range(first, first + steps))
 
 
 def nvme_counts() -> dict[int, int]:
@@ -94,7 +94,7 @@ def test_each_read_is_its_steps(attached: client.Client, guest_facts: dict[str, 
             with client.step(1000 + number):
                 disk.read(number)
     fired = {irq for irq, count in nvme_counts().items() if count > before[irq]}
-    assert per_step(events) == exactly_one_each(1000)
+    assert_one_each(events, 1000)
     assert len(fired) == 1
     assert_all_by(fired.pop(), events, guest_facts)
     assert {event["tid"] for event in events} == {str(os.getpid())}
@@ -106,7 +106,7 @@ def test_reads_that_nobody_slept_for_are_told(attached: client.Client) -> None:
         for number in range(FEW):
             with client.step(2000 + number):
                 disk.read_while_running(number, SPIN_S)
-    assert per_step(events) == exactly_one_each(2000, FEW)
+    assert_one_each(events, 2000, FEW)
     assert {event["stage"] for event in told(events)} == {"running"}
 
 
@@ -117,7 +117,7 @@ def test_steps_marked_by_stores(attached: client.Client) -> None:
             with client.stored_step(page, 0, 3000 + number):
                 disk.read(number)
     page.close()
-    assert per_step(events) == exactly_one_each(3000)
+    assert_one_each(events, 3000)
 
 
 def test_stored_steps_in_which_nothing_happens_are_counted(attached: client.Client) -> None:
@@ -145,7 +145,7 @@ def test_each_answer_is_its_steps(
             with client.step(4000 + number):
                 client.bind(4000 + number, connected)
                 completions.round_trip(connected)  # type: ignore[arg-type]
-    assert per_step(events) == exactly_one_each(4000)
+    assert_one_each(events, 4000)
     assert_all_by(input_irq(AGENT_NIC), events, guest_facts)
     assert {event["softirq"] for event in told(events)} == {"3"}
 
@@ -158,7 +158,7 @@ def test_answers_that_nobody_slept_for_are_told(
             with client.step(5000 + number):
                 client.bind(5000 + number, connected)
                 completions.round_trip(connected, SPIN_S)  # type: ignore[arg-type]
-    assert per_step(events) == exactly_one_each(5000, FEW)
+    assert_one_each(events, 5000, FEW)
     assert_all_by(input_irq(AGENT_NIC), events, guest_facts)
     assert Counter(event["stage"] for event in told(events))["running"] > FEW * 3 / 4
 
