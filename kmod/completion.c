@@ -99,7 +99,7 @@ void agent_completion_woken(struct agent *agent, bool slept, u64 now_ns)
 	const struct at_chain *chain = &agent->thread.wake.chain;
 	u64 told_key = agent->told_key;
 
-	if (!agent_chain_is_irq(&chain->cause))
+	if (!agent_chain_completes(chain))
 		return;
 	note_irq(agent, agent_cause_irq(&chain->cause));
 	agent->told_key = 0;
@@ -290,7 +290,7 @@ static void chain_of_backlog(const struct sock *sock, struct at_chain *chain)
 #ifdef CONFIG_NET_RX_BUSY_POLL
 	u32 irq, cpu;
 
-	if (!in_task() || agent_chain_is_irq(&chain->cause) ||
+	if (!in_task() || agent_cause_is_irq(&chain->cause) ||
 	    !agent_napi_source_of(READ_ONCE(sock->sk_napi_id), &irq, &cpu))
 		return;
 	memset(&chain->cause, 0, sizeof(chain->cause));
@@ -319,7 +319,7 @@ static void socket_ready(const struct sock *sock)
 	count = note_ready(cookie, &chain, now_ns, receivers);
 	while (count--) {
 		agent = agent_of(receivers[count].task, receivers[count].serial);
-		if (agent && agent_chain_is_irq(&chain.cause))
+		if (agent && agent_cause_is_irq(&chain.cause))
 			tell(agent, receivers[count].step_id, &chain, now_ns);
 	}
 }

@@ -22,9 +22,21 @@ static inline int agent_irq_number(u32 id)
 	return id < AT_ARCH_ID ? (int)id : -1;
 }
 
-static inline bool agent_chain_is_irq(const struct at_cause *cause)
+static inline bool agent_cause_is_irq(const struct at_cause *cause)
 {
 	return cause->flags & (AT_CAUSE_IRQ | AT_CAUSE_HIDDEN_IRQ);
+}
+
+/*
+ * Whether the waking at the end of this chain is an interrupt's completion. A kernel thread that a
+ * timer or an IPI woke works for itself, as khugepaged does: that it lets go of a lock is none.
+ */
+static inline bool agent_chain_completes(const struct at_chain *chain)
+{
+	if (chain->cause.flags & AT_CAUSE_THREAD && !chain->vector &&
+	    agent_cause_irq(&chain->cause) < 0)
+		return false;
+	return agent_cause_is_irq(&chain->cause);
 }
 
 /* The agent was woken by thread.wake; `slept`: it was off its CPU. agent->lock is held. */

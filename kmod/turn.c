@@ -183,7 +183,7 @@ static void tell_woken(const struct agent *agent, u32 stage, u64 now_ns)
 	const struct at_chain *chain = &agent->thread.wake.chain;
 	u64 step_id = agent_step_current(agent);
 
-	if (!step_id || !agent_chain_is_irq(&chain->cause))
+	if (!step_id || !agent_chain_completes(chain))
 		return;
 	trace_agent_irq_stage(step_id, agent->task->pid, stage, agent_cause_irq(&chain->cause),
 			      (int)chain->vector - 1, smp_processor_id(),

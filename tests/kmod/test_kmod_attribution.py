@@ -13,8 +13,11 @@ from pathlib import Path
 
 import client
 import completions
+import khugepaged
 import pytest
+from debug_kernel import paced
 from loading import KernelModule
+from wakers import wakers_of
 
 from vm.lab.machine import AGENT_NIC, NVME_DISK, TOOL_NIC
 from vm.scene import interfaces
@@ -22,7 +25,7 @@ from vm.scene.scene import networked
 
 pytestmark = [pytest.mark.guest, pytest.mark.kmod]
 
-AGENT_CPU, STEPS, FEW = 1, 200, 40
+AGENT_CPU, STEPS, FEW, ROUNDS = 1, 200, 40, 12
 COMPLETIONS = ("completion", "running")
 # Long enough for a completion on an emulated machine.
 SPIN_S = 0.02
@@ -161,6 +164,20 @@ def test_answers_that_nobody_slept_for_are_told(
     assert_one_each(events, 5000, FEW)
     assert_all_by(input_irq(AGENT_NIC), events, guest_facts)
     assert Counter(event["stage"] for event in told(events))["running"] > FEW * 3 / 4
+
+
+def test_a_lock_that_a_kernel_thread_lets_go_is_no_completion(attached: client.Client) -> None:
+    """khugepaged holds the map's lock, which the agent waits for. A timer woke it, nothing else."""
+    with (
+        khugepaged.hurried(),
+        wakers_of(os.getpid()) as wakers,
+        client.events("agent_irq_stage") as events,
+    ):
+        for number in range(ROUNDS):
+            with client.step(6000 + number):
+                khugepaged.contend(paced(0.5))
+    assert wakers.count("khugepaged") >= 1
+    assert not [event for event in events if event["task"].startswith("khugepaged-")]
 
 
 def test_others_completions_are_nobodys(attached: client.Client) -> None:
