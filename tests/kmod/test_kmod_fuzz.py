@@ -7,7 +7,6 @@ Longer, by hand, in a guest: fuzz --seconds 600 [--nobody] [--seed N].
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 from actors import attached, eventually
 from client import SYSCTLS
 from loading import KernelModule
-from tracepoints import probed_tracepoints
+from tracepoints import others_probes, probed_tracepoints
 
 pytestmark = [pytest.mark.guest, pytest.mark.kmod]
 
@@ -49,7 +48,7 @@ def settings_put_back() -> Iterator[None]:
 @pytest.mark.thorough
 @pytest.mark.parametrize("who", ["root", "nobody"])
 def test_fuzz(module: KernelModule, fuzzer: Path, who: str) -> None:
-    before = probed_tracepoints()
+    before = others_probes(module)
     arguments = ["--seconds", str(SECONDS), *(["--nobody"] if who == "nobody" else [])]
     with settings_put_back():
         done = subprocess.run(
@@ -60,7 +59,6 @@ def test_fuzz(module: KernelModule, fuzzer: Path, who: str) -> None:
     counts = {name: int(number) for name, number in map(str.split, done.stdout.splitlines())}
     assert [name for name in DONE if not counts[name]] == []
     eventually(lambda: attached() == 0 and module.users == 0)
-    time.sleep(1.0)
-    assert probed_tracepoints() ^ before == set()
+    eventually(lambda: probed_tracepoints() == before)
     with module.away():
         assert probed_tracepoints() ^ before == set()

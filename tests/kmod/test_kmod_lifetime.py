@@ -31,7 +31,7 @@ from actors import (
 )
 from client import DEVICE, Client, opened
 from loading import KernelModule
-from tracepoints import probed_tracepoints
+from tracepoints import others_probes, probed_tracepoints
 
 pytestmark = [pytest.mark.guest, pytest.mark.kmod]
 
@@ -241,7 +241,7 @@ def refused_or_done(client: Client, tid: int) -> None:
 
 @pytest.mark.thorough
 def test_probes_are_there_while_somebody_is_attached_only(module: KernelModule) -> None:
-    before = probed_tracepoints()
+    before = others_probes(module)
     assert not before & FOLLOWED
     with opened() as client:
         assert probed_tracepoints() == before
@@ -295,7 +295,7 @@ def test_it_is_not_unloaded_under_load(module: KernelModule, state: Callable[...
 @pytest.mark.thorough
 def test_a_hundred_loads_and_unloads(module: KernelModule) -> None:
     """With a thread whose exit the module may still be busy with, as it goes."""
-    before = probed_tracepoints()
+    before = others_probes(module)
     for number in range(100):
         if number % 2:
             with opened() as client:

@@ -12,6 +12,8 @@ import os
 import struct
 from pathlib import Path
 
+from loading import KernelModule
+
 # struct tracepoint begins with a pointer to its name and the struct static_key, which begins with
 # the count (v6.1 to v6.12).
 _ENABLED_AT = 8
@@ -31,6 +33,12 @@ def probed_tracepoints() -> set[str]:
         }
     finally:
         os.close(descriptor)
+
+
+def others_probes(module: KernelModule) -> set[str]:
+    """As above without the module, whose own go only a while after the last agent."""
+    with module.away():
+        return probed_tracepoints()
 
 
 @functools.cache
