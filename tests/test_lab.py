@@ -137,7 +137,8 @@ def test_remapping_under_kvm_splits_the_irqchip() -> None:
 
 
 def test_a_counting_clock_has_one_thread() -> None:
-    words = machine.arguments(guest(accelerator="icount"))
+    accelerator = parse(["--icount", "--", "ls"]).threads
+    words = machine.arguments(guest(accelerator=accelerator))
     assert {"tcg,thread=single", "shift=0,sleep=off"} <= set(words)
     assert "-icount" not in machine.arguments(guest(accelerator="single"))
 
@@ -156,7 +157,14 @@ def test_options_stop_at_the_command() -> None:
 
 
 @pytest.mark.parametrize(
-    "argv", [[], ["--kernel", "5.10", "ls"], ["--seconds", "-1", "ls"], ["--seconds", "x", "ls"]]
+    "argv",
+    [
+        [],
+        ["--kernel", "5.10", "ls"],
+        ["--seconds", "-1", "ls"],
+        ["--seconds", "x", "ls"],
+        ["--icount", "--single", "ls"],
+    ],
 )
 def test_wrong_options_are_refused(argv: list[str]) -> None:
     with pytest.raises(SystemExit) as refused:

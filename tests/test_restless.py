@@ -53,6 +53,8 @@ def seen(
         ([("eth1", 3), ("eth1", 1)], {(43, 1): 900}, {42}),
         # Polled elsewhere: by a thread, or by a busy reader.
         ([("eth0", 2)], {}, set()),
+        # On a CPU that nobody avoids.
+        ([("eth1", 1)], {}, set()),
         ([("eth0", 3), ("eth1", 3)], {}, {40, 42}),
         ([("(no_device)", 3)], {}, set()),
     ],
