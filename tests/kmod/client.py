@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from trace_instance import trace_instance
+
 DEVICE = Path("/dev/agent_latency")
 DEBUGFS = Path("/sys/kernel/debug/agent_latency")
 SYSCTLS = Path("/proc/sys/kernel/agent_latency")
@@ -117,10 +119,8 @@ def debug_lines(name: str) -> list[dict[str, str]]:
 @contextmanager
 def events(*names: str) -> Iterator[list[dict[str, str]]]:
     """The module's trace events between entry and exit, filled in at exit, in a trace instance."""
-    instance = Path("/sys/kernel/tracing/instances/agent_latency_test")
     found: list[dict[str, str]] = []
-    instance.mkdir()
-    try:
+    with trace_instance("agent_latency_test") as instance:
         (instance / "buffer_size_kb").write_text("8192")
         for name in names:
             (instance / "events/agent_latency" / name / "enable").write_text("1")
@@ -128,8 +128,6 @@ def events(*names: str) -> Iterator[list[dict[str, str]]]:
         for name in names:
             (instance / "events/agent_latency" / name / "enable").write_text("0")
         found.extend(_parsed((instance / "trace").read_text()))
-    finally:
-        instance.rmdir()
 
 
 def _parsed(trace: str) -> Iterator[dict[str, str]]:

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_TRACING = Path("/sys/kernel/tracing")
-_INSTANCE = _TRACING / "instances/net_rx"
+from trace_instance import trace_instance
+
 _NET_RX = 3
 _BUFFER_KIB = 12 * 1024
 _LINE = re.compile(r"-(\d+)\s+\[\d+\].*?\s(\d+\.\d+): (\w+): (.*)")
@@ -68,24 +68,21 @@ def largest(actions: list[Action]) -> int:
 def recorded() -> Iterator[Recording]:
     """Filled in at the end. Raises AssertionError where the buffers lost events."""
     recording = Recording()
-    _INSTANCE.mkdir()
-    try:
-        (_INSTANCE / "tracing_on").write_text("0")
-        (_INSTANCE / "buffer_size_kb").write_text(str(_BUFFER_KIB))
+    with trace_instance("net_rx") as instance:
+        (instance / "tracing_on").write_text("0")
+        (instance / "buffer_size_kb").write_text(str(_BUFFER_KIB))
         for event in ("irq/softirq_entry", "irq/softirq_exit"):
-            (_INSTANCE / "events" / event / "filter").write_text(f"vec == {_NET_RX}")
-            (_INSTANCE / "events" / event / "enable").write_text("1")
-        (_INSTANCE / "events/napi/napi_poll/enable").write_text("1")
-        (_INSTANCE / "tracing_on").write_text("1")
+            (instance / "events" / event / "filter").write_text(f"vec == {_NET_RX}")
+            (instance / "events" / event / "enable").write_text("1")
+        (instance / "events/napi/napi_poll/enable").write_text("1")
+        (instance / "tracing_on").write_text("1")
         try:
             yield recording
         finally:
-            (_INSTANCE / "tracing_on").write_text("0")
-        for folder in sorted((_INSTANCE / "per_cpu").iterdir()):
+            (instance / "tracing_on").write_text("0")
+        for folder in sorted((instance / "per_cpu").iterdir()):
             assert "overrun: 0\n" in (folder / "stats").read_text()
             _read(recording, int(folder.name.removeprefix("cpu")), folder / "trace")
-    finally:
-        _INSTANCE.rmdir()
 
 
 def _read(recording: Recording, cpu: int, trace: Path) -> None:

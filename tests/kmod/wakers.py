@@ -6,9 +6,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-_INSTANCE = Path("/sys/kernel/tracing/instances/wakers")
+from trace_instance import trace_instance
+
 _WAKER = re.compile(r"^\s*(.+)-\d+\s+\[\d+\].*: sched_waking: ", re.MULTILINE)
 
 
@@ -16,13 +16,10 @@ _WAKER = re.compile(r"^\s*(.+)-\d+\s+\[\d+\].*: sched_waking: ", re.MULTILINE)
 def wakers_of(tid: int) -> Iterator[list[str]]:
     """The comm of whoever woke it, or was interrupted by what did; filled in at exit."""
     found: list[str] = []
-    _INSTANCE.mkdir()
-    try:
-        event = _INSTANCE / "events/sched/sched_waking"
+    with trace_instance("wakers") as instance:
+        event = instance / "events/sched/sched_waking"
         (event / "filter").write_text(f"pid == {tid}")
         (event / "enable").write_text("1")
         yield found
         (event / "enable").write_text("0")
-        found.extend(_WAKER.findall((_INSTANCE / "trace").read_text()))
-    finally:
-        _INSTANCE.rmdir()
+        found.extend(_WAKER.findall((instance / "trace").read_text()))
