@@ -50,34 +50,9 @@ static void *(*at_lookup_percpu_in)(void *map, const void *key,
 #define AT_ZERO(type, name) AT_NOTHING(name)
 #define at_zero(name) ((const void *)AT_VALUE(zero))
 
-/*
- * A thread's state is found by its id. AT_FORGET deletes it when the kernel frees the thread: at
- * sched_process_exit it would come back, as an exiting thread may still sleep.
- */
-static __always_inline void *at_thread_by_id(void *map, __u32 tid)
-{
-	return at_lookup_in(map, &tid);
-}
-
-static __always_inline void *at_thread_add(void *map, __u32 tid)
-{
-	void *thread = at_lookup_in(map, &tid);
-
-	if (thread)
-		return thread;
-	at_update_in(map, &tid, AT_VALUE(zero), BPF_NOEXIST);
-	return at_lookup_in(map, &tid);
-}
-
 #define at_thread_get(name, task) at_thread_by_id(AT_MAP(name), AT_READ(task, task_struct, pid))
-#define at_thread_make(name, task) at_thread_add(AT_MAP(name), AT_READ(task, task_struct, pid))
-#define AT_FORGET(name)                                                                            \
-	int forget_##name(unsigned long long *ctx)                                                 \
-	{                                                                                          \
-		__u32 tid = AT_READ(ctx[0], task_struct, pid);                                     \
-		at_delete(name, &tid);                                                             \
-		return 0;                                                                          \
-	}
+#define at_thread_make(name, task)                                                                 \
+	at_thread_add(AT_MAP(name), AT_READ(task, task_struct, pid), AT_VALUE(zero))
 
 static void *(*at_ring_reserve_in)(void *map, __u64 size,
 				   __u64 flags) = (void *)BPF_FUNC_ringbuf_reserve;

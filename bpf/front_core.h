@@ -34,13 +34,15 @@
 		__uint(type, BPF_MAP_TYPE_RINGBUF);                                                \
 		__uint(max_entries, bytes_);                                                       \
 	} name_ SEC(".maps")
+/* Task storage, or a hash table by thread id where by_tid is set before loading. */
 #define AT_THREADS(name_, value_)                                                                  \
 	struct {                                                                                   \
 		__uint(type, BPF_MAP_TYPE_TASK_STORAGE);                                           \
 		__uint(map_flags, BPF_F_NO_PREALLOC);                                              \
 		__type(key, int);                                                                  \
 		__type(value, value_);                                                             \
-	} name_ SEC(".maps")
+	} name_ SEC(".maps");                                                                      \
+	static const value_ name_##_new
 
 #define AT_MAP(name) ((void *)&name)
 #define at_lookup_in(map, key) bpf_map_lookup_elem(map, key)
@@ -65,11 +67,17 @@
 #define AT_ZERO(type, name) static const type name
 #define at_zero(name) ((const void *)&name)
 
-#define at_thread_get(name, task) bpf_task_storage_get(&name, task, NULL, 0)
+/*
+ * Before v6.2 (e8b02296a6b8) the kernel finds no task storage for a program that interrupted
+ * another one's look at any: loaded.py makes the maps hash tables there, as bcc's are.
+ */
+AT_CONSTANT(__u32, by_tid)
+#define at_thread_get(name, task)                                                                  \
+	(*at_by_tid() ? at_thread_by_id(&name, (task)->pid) :                                      \
+			bpf_task_storage_get(&name, task, NULL, 0))
 #define at_thread_make(name, task)                                                                 \
-	bpf_task_storage_get(&name, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE)
-/* Task storage goes with its task. */
-#define AT_FORGET(name)
+	(*at_by_tid() ? at_thread_add(&name, (task)->pid, &name##_new) :                           \
+			bpf_task_storage_get(&name, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE))
 
 #define at_ring_reserve(name, size) bpf_ringbuf_reserve(&name, size, 0)
 #define at_ring_submit(record, flags) bpf_ringbuf_submit(record, flags)

@@ -6,8 +6,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -150,26 +148,6 @@ def test_a_kprobe_is_attached_until_its_descriptor_is_closed(tmp_path: Path) -> 
         return
     with pytest.raises(OSError, match="no_such_function"):
         attach_kprobe("no_such_function", -1)
-
-
-@pytest.mark.bpf
-def test_threads_that_ended_leave_their_room_to_others(bcc_here: None) -> None:
-    """Room for 16 at a time, and 100 one after another."""
-    engine = BpfEngine(Filter(tgids=(os.getpid(),)), {"threads": 16}, backend=BCC)
-    try:
-        engine.open_window()
-        for _ in range(100):
-            thread = threading.Thread(target=time.sleep, args=(0.002,))
-            thread.start()
-            thread.join()
-            # The kernel frees a thread after a grace period.
-            time.sleep(0.02)
-        engine.close_window()
-        found = engine.counters()
-    finally:
-        engine.close()
-    assert sum(histogram.count for histogram in found.wakeups.values()) >= 100
-    assert found.coverage.lost == 0
 
 
 def no_types(library: Libbpf) -> KernelTypes:

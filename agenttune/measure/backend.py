@@ -21,6 +21,9 @@ class Kernel(Protocol):
 
     def has_tracepoint(self, name: str) -> bool: ...
 
+    def finds_task_storage(self) -> bool:
+        """Whether programs find it wherever they run."""
+
     def percpu_symbols_resolve(self) -> bool:
         """Whether programs may read the kernel's per-CPU variables."""
 

@@ -32,8 +32,7 @@ from agenttune.measure.kprobe import attach_kprobe
 from agenttune.measure.libbpf import Libbpf, Map, Object, Program
 
 # enum bpf_map_type, include/uapi/linux/bpf.h.
-_HASH, _ARRAY, _TASK_STORAGE = 1, 2, 29
-_BPF_F_NO_PREALLOC = 1
+_ARRAY = 2
 _BPF_F_RDONLY_PROG = 1 << 7
 # The program's id for a map, until its descriptor is known: this plus its place among the maps.
 _PLACEHOLDER = 0x41540000
@@ -42,13 +41,8 @@ _LOAD_64, _MAP_SOURCES = 0x18, (1, 2)
 # enum bpf_prog_type.
 _KPROBE, _RAW_TRACEPOINT = 2, 17
 _LOG_SIZE = 1 << 24
-# Threads whose state fits at a time, within so many bytes: made before loading, as a probe may not
-# always allocate.
-_THREADS, _THREAD_BYTES = 16384, 16 << 20
 # The installed package's sources; a source tree has them in bpf/.
 _SOURCES = (Path(__file__).parent / "bpf", Path(__file__).parents[2] / "bpf")
-# When the kernel frees a task; its tracepoint's only argument is the task.
-_TASK_FREED = "sched_process_free"
 
 
 class _MapOptions(Structure):
@@ -142,22 +136,19 @@ class BccObject(Object):
     def load(self) -> None:
         """Raises HostError with the compiler's or verifier's words, OSError for a refused map."""
         programs = list(self.programs())
-        threads = self._make_maps()
-        forgetting = [f"forget_{name}" for name in threads]
+        self._make_maps()
         places = {name: _PLACEHOLDER + index for index, name in enumerate(sorted(self._fds))}
         macros = bcc_kernel.macros(self._library, self._source.parent / "kernel.h")
         code = bcc_compiler.compile_programs(
             self._source,
-            (*(program.name for program in programs), *forgetting),
+            tuple(program.name for program in programs),
             {**macros, **{f"AT_FD_{name}": str(place) for name, place in places.items()}},
         )
         fds = {place: self._fds[name] for name, place in places.items()}
         kinds = {program.name: program.kind for program in programs if program.is_wanted()}
-        for name in (*kinds, *forgetting):
-            kind = _KPROBE if kinds.get(name) == "kprobe" else _RAW_TRACEPOINT
+        for name, section in kinds.items():
+            kind = _KPROBE if section == "kprobe" else _RAW_TRACEPOINT
             self._load_program(name, kind, _with_descriptors(code[name], fds))
-        for name in forgetting:
-            self._keep_link(self._raw_tracepoint(_TASK_FREED, self._program_fds[name]))
 
     def attach(self, program: Program) -> None:
         attach = attach_kprobe if program.kind == "kprobe" else self._raw_tracepoint
@@ -167,34 +158,22 @@ class BccObject(Object):
         self._stack.close()
         super().close()
 
-    def _make_maps(self) -> list[str]:
-        """Returns the names of the maps with a value for each thread."""
-        threads = []
+    def _make_maps(self) -> None:
         largest = 8
         for declared in self.maps():
             internal = declared.name.startswith(".")
             if internal and not _macro_name(declared.name):
                 continue
-            kind = declared.number("type")
-            if kind == _TASK_STORAGE:
-                threads.append(declared.name)
             largest = max(largest, declared.number("value_size"))
-            self._keep(_macro_name(declared.name), self._make_map(declared, kind))
+            self._keep(_macro_name(declared.name), self._make_map(declared))
             if internal:
                 self._fill(declared)
         zero = self._create(_ARRAY, "zero", 4, largest, 1, _BPF_F_RDONLY_PROG)
         self._keep("zero", zero)
-        return threads
 
-    def _make_map(self, declared: Map, kind: int) -> int:
-        number, flags = declared.number, declared.number("map_flags")
-        entries = number("max_entries")
-        if kind == _TASK_STORAGE:
-            kind, flags = _HASH, flags & ~_BPF_F_NO_PREALLOC
-            entries = entries or min(_THREADS, _THREAD_BYTES // number("value_size"))
-        return self._create(
-            kind, declared.name, number("key_size"), number("value_size"), entries, flags
-        )
+    def _make_map(self, declared: Map) -> int:
+        names = ("key_size", "value_size", "max_entries", "map_flags")
+        return self._create(declared.number("type"), declared.name, *map(declared.number, names))
 
     def _create(self, kind: int, name: str, key: int, value: int, entries: int, flags: int) -> int:
         options = _MapOptions(sz=sizeof(_MapOptions), map_flags=flags)

@@ -60,6 +60,10 @@ class BccKernel:
             return self._types.has_tracepoint(name)
         return any(_EVENTS.glob(f"*/{name}"))
 
+    def finds_task_storage(self) -> bool:
+        """Never: the verifier wants to know that a pointer is a task's, and here it does not."""
+        return False
+
     def percpu_symbols_resolve(self) -> bool:
         """Whether programs named *_exact can run; without BTF only those of plain variables."""
         found = offsets(self._types, _PERCPU_FIELDS) if self._types else {}

@@ -29,8 +29,13 @@ S = TypeVar("S", bound=Structure)
 
 _PrintFn = CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
 
-_BTF_KIND_TYPEDEF = 8
-_BTF_KIND_VAR = 14
+_BTF_KIND_TYPEDEF, _BTF_KIND_FUNC, _BTF_KIND_VAR = 8, 12, 14
+# enum bpf_map_type, include/uapi/linux/bpf.h.
+_HASH, _TASK_STORAGE = 1, 29
+_BPF_F_NO_PREALLOC = 1
+# Threads whose state fits at a time into a hash table, within so many bytes: made before loading,
+# as a probe may not always allocate.
+_THREADS, _THREAD_BYTES = 16384, 16 << 20
 _BPF_F_TEST_RUN_ON_CPU = 1
 # struct bpf_prog_info up to recursion_misses (include/uapi/linux/bpf.h, since v5.12).
 _PROG_INFO_SIZE = 216
@@ -53,7 +58,9 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_object__next_map": (c_void_p, (c_void_p, c_void_p)),
     "bpf_map__name": (c_char_p, (c_void_p,)),
     "bpf_map__type": (c_int, (c_void_p,)),
+    "bpf_map__set_type": (c_int, (c_void_p, c_int)),
     "bpf_map__map_flags": (c_uint32, (c_void_p,)),
+    "bpf_map__set_map_flags": (c_int, (c_void_p, c_uint32)),
     "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint32)),
     "bpf_map__max_entries": (c_uint32, (c_void_p,)),
     "bpf_map__key_size": (c_uint32, (c_void_p,)),
@@ -160,6 +167,15 @@ class KernelTypes:
     def has_tracepoint(self, name: str) -> bool:
         return self.find(f"btf_trace_{name}", _BTF_KIND_TYPEDEF) > 0
 
+    def finds_task_storage(self) -> bool:
+        """Whether a program finds it also where it interrupted another that looks for some.
+
+        Since v6.2 (e8b02296a6b8): kernel/bpf/bpf_task_storage.c has a get of its own for programs
+        that may nest. Without the per-CPU counter of those who look none of them is turned away.
+        """
+        nests = self.find("bpf_task_storage_get_recur", _BTF_KIND_FUNC) > 0
+        return nests or self.find("bpf_task_storage_busy", _BTF_KIND_VAR) < 0
+
     def percpu_symbols_resolve(self) -> bool:
         """Whether programs may use per-CPU variables (the kernel looks them up in kallsyms)."""
         ids = (self.find(name, _BTF_KIND_VAR) for name in ("__preempt_count", "pcpu_hot"))
@@ -245,6 +261,16 @@ class Map:
     def resize(self, entries: int) -> None:
         """Only before Object.load()."""
         self._library.check("bpf_map__set_max_entries", self.pointer, entries)
+
+    def key_by_tid(self) -> None:
+        """Make task storage a hash table by thread id; other maps stay. Only before load()."""
+        if self.number("type") != _TASK_STORAGE:
+            return
+        flags = self.number("map_flags") & ~_BPF_F_NO_PREALLOC
+        self._library.check("bpf_map__set_type", self.pointer, _HASH)
+        self._library.check("bpf_map__set_map_flags", self.pointer, flags)
+        if not self.number("max_entries"):
+            self.resize(min(_THREADS, _THREAD_BYTES // self.number("value_size")))
 
     def initial(self, shape: type[S]) -> S:
         """A global-data map's first value, to be filled in. Only before Object.load()."""

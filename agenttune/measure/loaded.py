@@ -20,8 +20,13 @@ _ONLINE = Path("/sys/devices/system/cpu/online")
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
 
 
-class _Window(Structure):
-    _fields_ = (("open", c_uint32),)
+# When the kernel frees a task.
+_TASK_FREED = "sched_process_free"
+_NO_ROOM = "threads that are gone take the room of new ones"
+
+
+class _Number(Structure):
+    _fields_ = (("value", c_uint32),)
 
 
 class Loaded:
@@ -47,7 +52,9 @@ class Loaded:
             try:
                 self.object = backend.open(self._library, path)
                 stack.callback(self.object.close)
-                self._start(self._hooks(backend, choose), prepare)
+                kernel = backend.kernel(self._library)
+                stack.callback(kernel.close)
+                self._start(kernel, choose(kernel), prepare)
             except OSError as error:
                 raise _refusal(error, self._library.log_tail()) from error
             self._stack = stack.pop_all()
@@ -69,28 +76,31 @@ class Loaded:
     def close(self) -> None:
         self._stack.close()
 
-    def _hooks(self, backend: Backend, choose: Callable[[Kernel], Hooks]) -> Hooks:
-        kernel = backend.kernel(self._library)
-        try:
-            return choose(kernel)
-        finally:
-            kernel.close()
-
-    def _start(self, hooks: Hooks, prepare: Callable[[Object], None]) -> None:
+    def _start(self, kernel: Kernel, hooks: Hooks, prepare: Callable[[Object], None]) -> None:
         self.missing = list(hooks.missing)
-        chosen = self._choose_programs(hooks)
+        by_tid = not kernel.finds_task_storage()
+        if by_tid:
+            self._key_by_tid()
+        chosen = self._choose_programs(hooks, by_tid)
         prepare(self.object)
         self.object.load()
         for program in chosen:
             self._attach(program, hooks)
 
-    def _choose_programs(self, hooks: Hooks) -> list[Program]:
+    def _key_by_tid(self) -> None:
+        """Find threads by their ids, not in their task storage."""
+        self.object.map(".rodata.by_tid").initial(_Number).value = 1
+        for each in self.object.maps():
+            each.key_by_tid()
+
+    def _choose_programs(self, hooks: Hooks, by_tid: bool) -> list[Program]:
         """Leave out what this kernel or this measurement has no use for."""
         chosen = []
         for program in self.object.programs():
+            forgets = by_tid and program.tracepoint == _TASK_FREED
             if program.name == SEED and hooks.seeded:
                 self._seed = program
-            elif hooks.want(program.name, program.tracepoint):
+            elif forgets or hooks.want(program.name, program.tracepoint):
                 chosen.append(program)
             else:
                 program.leave_out()
@@ -101,13 +111,14 @@ class Loaded:
             self.object.attach(program)
         except OSError as error:
             reason = f"the kernel refused it: {error.strerror}"
-            lost = hooks.consequence(program.tracepoint)
+            forgets = program.tracepoint == _TASK_FREED
+            lost = _NO_ROOM if forgets else hooks.consequence(program.tracepoint)
             self.missing.append(Missing(program.tracepoint, reason, lost))
         else:
             self._attached.append(program)
 
     def _set_window(self, opened: bool) -> None:
-        self.object.map(".data.window").set(0, _Window(opened))
+        self.object.map(".data.window").set(0, _Number(opened))
 
     def _all_misses(self) -> int:
         return sum(program.recursion_misses() for program in self._attached)
