@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from actors import attached, eventually
 from client import SYSCTLS
+from debug_kernel import paced
 from loading import KernelModule
 from tracepoints import others_probes, probed_tracepoints
 
@@ -50,10 +51,11 @@ def settings_put_back() -> Iterator[None]:
 @pytest.mark.parametrize("who", ["root", "nobody"])
 def test_fuzz(module: KernelModule, fuzzer: Path, who: str) -> None:
     before = others_probes(module)
-    arguments = ["--seconds", str(SECONDS), *(["--nobody"] if who == "nobody" else [])]
+    seconds = int(paced(SECONDS))
+    arguments = ["--seconds", str(seconds), *(["--nobody"] if who == "nobody" else [])]
     with settings_put_back():
         done = subprocess.run(
-            [fuzzer, *arguments], capture_output=True, text=True, timeout=5 * SECONDS, check=False
+            [fuzzer, *arguments], capture_output=True, text=True, timeout=5 * seconds, check=False
         )
     print(done.stdout, done.stderr)
     assert done.returncode == 0

@@ -123,10 +123,16 @@ void do_ioctl(struct worker *w)
 						  AGENT_LATENCY_DETACH, AGENT_LATENCY_INFO };
 	unsigned long command = commands[below(w, sizeof(commands) / sizeof(*commands))];
 	struct agent_latency_attach *request = (void *)(w->pages + below(w, 1000) * 4);
+	int fd = any_fd(w), tid = any_tid(w), result;
 
+	/* By chance alone hardly any finds an agent. */
+	if (command == AGENT_LATENCY_DETACH && chance(w, 80)) {
+		fd = w->agent_fd;
+		tid = w->agent_tid;
+	}
 	memset(request, 0, 64);
 	request->size = command == AGENT_LATENCY_INFO ? 24 : 16;
-	request->tid = any_tid(w);
+	request->tid = tid;
 	switch (below(w, 12)) {
 	case 0:
 		request->size = odd_word(w);
@@ -141,7 +147,12 @@ void do_ioctl(struct worker *w)
 		request = odd_pointer(w);
 		break;
 	}
-	count_answer(command, ioctl(any_fd(w), command, request));
+	result = ioctl(fd, command, request);
+	if (!result && command == AGENT_LATENCY_ATTACH) {
+		w->agent_fd = fd;
+		w->agent_tid = tid;
+	}
+	count_answer(command, result);
 }
 
 void do_wild_ioctl(struct worker *w)

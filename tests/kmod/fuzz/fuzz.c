@@ -84,6 +84,7 @@ static struct worker *new_worker(uint64_t seed, unsigned int depth)
 		_exit(1);
 	w->random = (seed + 1) * 0x9e3779b97f4a7c15ULL | 1;
 	w->depth = depth;
+	w->agent_fd = -1;
 	for (i = 0; i < FDS; i++)
 		w->fds[i] = -1;
 	w->pages = mmap(NULL, 3 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

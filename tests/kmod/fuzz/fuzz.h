@@ -27,6 +27,7 @@ struct worker {
 	/* Three pages: plain, read-only, and none. */
 	unsigned char *pages;
 	unsigned int depth; /* of processes above it that are workers too */
+	int agent_fd, agent_tid; /* whom it attached last, and by which file */
 };
 
 /* What was done and what came of it, in memory that all processes of a run share. */
