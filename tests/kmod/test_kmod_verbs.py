@@ -23,7 +23,7 @@ from agenttune.change import loader
 from agenttune.host.module import BUILDS, DEVICE, SETTINGS, SYSFS
 from agenttune.policy.module import DEFAULTS
 
-pytestmark = [pytest.mark.guest, pytest.mark.kmod, pytest.mark.thorough]
+pytestmark = [pytest.mark.guest, pytest.mark.kmod]
 
 TREE = Path(__file__).parents[2]
 PROFILE = """\
