@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import pytest
@@ -42,22 +42,16 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 @contextmanager
 def engine_of(backend: Backend, room: int) -> Iterator[BpfEngine]:
     """Measures this process, with room for so many of its threads at a time."""
-    engine = BpfEngine(Filter(tgids=(os.getpid(),)), {"threads": room}, backend=backend)
-    with ExitStack() as stack:
-        stack.callback(engine.close)
+    chosen = Filter(tgids=(os.getpid(),))
+    with closing(BpfEngine(chosen, {"threads": room}, backend=backend)) as engine:
         engine.open_window()
         yield engine
 
 
 def test_task_storage_is_found_since_linux_6_2() -> None:
-    library = Libbpf()
-    types = KernelTypes(library)
-    try:
-        release = tuple(map(int, os.uname().release.split(".")[:2]))
+    release = tuple(map(int, os.uname().release.split(".")[:2]))
+    with closing(Libbpf()) as library, closing(KernelTypes(library)) as types:
         assert types.finds_task_storage() == (release >= (6, 2))
-    finally:
-        types.close()
-        library.close()
 
 
 def test_threads_that_ended_leave_their_room_to_others(backend: Backend) -> None:
@@ -94,15 +88,12 @@ def test_a_thread_for_which_there_is_no_room_is_counted(backend: Backend) -> Non
 
 
 def test_steps_find_their_threads(backend: Backend) -> None:
-    steps = BpfSteps(Filter(tgids=(os.getpid(),)), backend=backend)
-    try:
+    with closing(BpfSteps(Filter(tgids=(os.getpid(),)), backend=backend)) as steps:
         steps.open_window()
         for _ in range(20):
             with agenttune.step("sleep"):
                 time.sleep(0.002)
         steps.close_window()
         coverage = steps.figures().coverage
-    finally:
-        steps.close()
     assert (coverage.ended, coverage.stray_ends, coverage.probes.lost) == (20, 0, 0)
     assert coverage.matched >= 20

@@ -145,10 +145,9 @@ class BccObject(Object):
             {**macros, **{f"AT_FD_{name}": str(place) for name, place in places.items()}},
         )
         fds = {place: self._fds[name] for name, place in places.items()}
-        kinds = {program.name: program.kind for program in programs if program.is_wanted()}
-        for name, section in kinds.items():
-            kind = _KPROBE if section == "kprobe" else _RAW_TRACEPOINT
-            self._load_program(name, kind, _with_descriptors(code[name], fds))
+        for program in filter(Program.is_wanted, programs):
+            kind = _KPROBE if program.kind == "kprobe" else _RAW_TRACEPOINT
+            self._load_program(program.name, kind, _with_descriptors(code[program.name], fds))
 
     def attach(self, program: Program) -> None:
         attach = attach_kprobe if program.kind == "kprobe" else self._raw_tracepoint

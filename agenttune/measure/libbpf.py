@@ -269,8 +269,7 @@ class Map:
         flags = self.number("map_flags") & ~_BPF_F_NO_PREALLOC
         self._library.check("bpf_map__set_type", self.pointer, _HASH)
         self._library.check("bpf_map__set_map_flags", self.pointer, flags)
-        if not self.number("max_entries"):
-            self.resize(min(_THREADS, _THREAD_BYTES // self.number("value_size")))
+        self.resize(min(_THREADS, _THREAD_BYTES // self.number("value_size")))
 
     def initial(self, shape: type[S]) -> S:
         """A global-data map's first value, to be filled in. Only before Object.load()."""

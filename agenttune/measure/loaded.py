@@ -14,15 +14,10 @@ from agenttune.host.cpumask import CpuMask
 from agenttune.measure.backend import Backend, Kernel
 from agenttune.measure.libbpf import Libbpf, Object, Program
 from agenttune.measure.measurement import Missing
-from agenttune.measure.probes import SEED, Hooks
+from agenttune.measure.probes import FREED, SEED, Hooks
 
 _ONLINE = Path("/sys/devices/system/cpu/online")
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
-
-
-# When the kernel frees a task.
-_TASK_FREED = "sched_process_free"
-_NO_ROOM = "threads that are gone take the room of new ones"
 
 
 class _Number(Structure):
@@ -52,9 +47,7 @@ class Loaded:
             try:
                 self.object = backend.open(self._library, path)
                 stack.callback(self.object.close)
-                kernel = backend.kernel(self._library)
-                stack.callback(kernel.close)
-                self._start(kernel, choose(kernel), prepare)
+                self._start(self._hooks(backend, choose), prepare)
             except OSError as error:
                 raise _refusal(error, self._library.log_tail()) from error
             self._stack = stack.pop_all()
@@ -76,12 +69,20 @@ class Loaded:
     def close(self) -> None:
         self._stack.close()
 
-    def _start(self, kernel: Kernel, hooks: Hooks, prepare: Callable[[Object], None]) -> None:
+    def _hooks(self, backend: Backend, choose: Callable[[Kernel], Hooks]) -> Hooks:
+        kernel = backend.kernel(self._library)
+        try:
+            hooks, by_tid = choose(kernel), not kernel.finds_task_storage()
+        finally:
+            kernel.close()
+        if not by_tid:
+            return hooks
+        self._key_by_tid()
+        return hooks.and_probe(FREED)
+
+    def _start(self, hooks: Hooks, prepare: Callable[[Object], None]) -> None:
         self.missing = list(hooks.missing)
-        by_tid = not kernel.finds_task_storage()
-        if by_tid:
-            self._key_by_tid()
-        chosen = self._choose_programs(hooks, by_tid)
+        chosen = self._choose_programs(hooks)
         prepare(self.object)
         self.object.load()
         for program in chosen:
@@ -93,14 +94,13 @@ class Loaded:
         for each in self.object.maps():
             each.key_by_tid()
 
-    def _choose_programs(self, hooks: Hooks, by_tid: bool) -> list[Program]:
+    def _choose_programs(self, hooks: Hooks) -> list[Program]:
         """Leave out what this kernel or this measurement has no use for."""
         chosen = []
         for program in self.object.programs():
-            forgets = by_tid and program.tracepoint == _TASK_FREED
             if program.name == SEED and hooks.seeded:
                 self._seed = program
-            elif forgets or hooks.want(program.name, program.tracepoint):
+            elif hooks.want(program.name, program.tracepoint):
                 chosen.append(program)
             else:
                 program.leave_out()
@@ -111,8 +111,7 @@ class Loaded:
             self.object.attach(program)
         except OSError as error:
             reason = f"the kernel refused it: {error.strerror}"
-            forgets = program.tracepoint == _TASK_FREED
-            lost = _NO_ROOM if forgets else hooks.consequence(program.tracepoint)
+            lost = hooks.consequence(program.tracepoint)
             self.missing.append(Missing(program.tracepoint, reason, lost))
         else:
             self._attached.append(program)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agenttune.measure.measurement import Missing
 
@@ -51,6 +51,9 @@ PROBES = (
     ),
     Probe(("sched_switch",), "no agent run time or wakeup latency", for_agents=True),
 )
+
+# Where threads are found by their ids: when the kernel frees one.
+FREED = Probe(("sched_process_free",), "threads that are gone take the room of new ones")
 
 NO_PERCPU_SYMBOLS = Missing(
     "per-CPU kernel variables",
@@ -110,6 +113,11 @@ class Hooks:
     exact: bool
     seeded: bool
     missing: tuple[Missing, ...]
+
+    def and_probe(self, probe: Probe) -> Hooks:
+        """One more, which every kernel has."""
+        tracepoints = self.tracepoints.union(probe.tracepoints)
+        return replace(self, probes=(*self.probes, probe), tracepoints=tracepoints)
 
     def want(self, program: str, tracepoint: str) -> bool:
         return program_is_wanted(program, tracepoint, set(self.tracepoints), self.exact)
