@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from measure_loads import COMM, agent
 from probe_loads import BY_COMM, DISK_READER, disk_file, probing
+from trace_instance import TRACEFS, trace_instance
 
 from agenttune.measure.histogram import merge
 from agenttune.measure.probe_layout import ProbeName
 
 pytestmark = pytest.mark.bpf
 
-MOUNTED = Path("/sys/kernel/tracing")
 EVENTS = ("irq/irq_handler_exit", "sched/sched_waking", "sched/sched_switch")
 # CPU, flags (the third is 'h' in a hardirq), seconds, event, the rest.
 LINE = re.compile(r"\[(\d+)\]\s+(\S+)\s+([\d.]+): (\w+): (.*)")
@@ -30,8 +30,8 @@ READS = 400
 @pytest.fixture
 def tracefs(tmp_path: Path) -> Iterator[Path]:
     """Where the host has mounted it, or mounted for this test."""
-    if (MOUNTED / "instances").is_dir():
-        yield MOUNTED
+    if (TRACEFS / "instances").is_dir():
+        yield TRACEFS
         return
     mount = subprocess.run(
         ["mount", "-t", "tracefs", "tracefs", tmp_path], capture_output=True, text=True, check=False
@@ -47,17 +47,12 @@ def tracefs(tmp_path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def tracing(tracefs: Path) -> Iterator[Path]:
     """An ftrace instance of our own: the host's own trace is left alone."""
-    instance = tracefs / "instances" / f"at-test-{os.getpid()}"
-    instance.mkdir()
-    try:
+    with trace_instance(f"at-test-{os.getpid()}", tracefs) as instance:
         (instance / "trace_clock").write_text("mono")
         (instance / "buffer_size_kb").write_text("4096")
         for event in EVENTS:
             (instance / "events" / event / "enable").write_text("1")
         yield instance
-    finally:
-        (instance / "events/enable").write_text("0")
-        instance.rmdir()
 
 
 def runs_us(lines: list[str]) -> list[float]:

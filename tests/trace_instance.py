@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+TRACEFS = Path("/sys/kernel/tracing")
+
 
 @contextmanager
-def trace_instance(name: str) -> Iterator[Path]:
+def trace_instance(name: str, tracefs: Path = TRACEFS) -> Iterator[Path]:
     """Its folder in tracefs; it goes at exit, with the events enabled in it."""
-    folder = Path("/sys/kernel/tracing/instances") / name
+    folder = tracefs / "instances" / name
     folder.mkdir()
     try:
         yield folder
